@@ -1,0 +1,466 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fluxmetrics/fluxkit/internal/queue"
+	"github.com/fluxmetrics/fluxkit/internal/record"
+)
+
+const (
+	defaultBatchBytes = 256 << 10
+	defaultBackoffMin = 100 * time.Millisecond
+	defaultBackoffMax = 30 * time.Second
+)
+
+var errTookNothing = errors.New("deliver: sender took no point and gave no reason")
+
+// Options configure a Worker. Queue and Sender are required.
+type Options struct {
+	Name   string // of the destination, for logs
+	Queue  *queue.Queue
+	Sender Sender
+
+	// Linger is the longest that a batch which Full does not call full waits for more points. Zero sends at once
+	// what is there.
+	Linger time.Duration
+	// Full reports whether a batch of so many points and encoded bytes fills a request. Nil: never.
+	Full func(points, bytes int) bool
+	// BatchBytes bounds the encoded points that are gathered for one Send. Zero means 256 KiB.
+	BatchBytes int
+
+	// ConfirmBytes and ConfirmAfter say how many encoded bytes may be sent, and how long the first of them may wait,
+	// before Confirm is called. Both zero: Confirm follows each Send.
+	ConfirmBytes int
+	ConfirmAfter time.Duration
+
+	// BackoffMin and BackoffMax bound the wait after a failure, which doubles from one to the next and is drawn at
+	// random from its upper half. Zero means 100 ms and 30 s.
+	BackoffMin, BackoffMax time.Duration
+
+	// Delivered is told of points once they are confirmed, in order, before the queue lets go of them. The batch is
+	// valid during the call.
+	Delivered func(b record.Batch)
+	// Failed is told, likewise, of points that were rejected: rejected[i].Index counts within b.
+	Failed func(b record.Batch, rejected []Rejected)
+
+	Logger *slog.Logger // nil is silent
+}
+
+// Stats is a worker's account since it began.
+type Stats struct {
+	Delivered uint64            // points confirmed
+	Rejected  map[string]uint64 // points given up, by reason
+	Resent    uint64            // points sent again because they had not been confirmed
+	Failures  uint64            // calls to Send or Confirm that failed
+	LastError string            // of the failure that the worker has not got over yet; empty when it works
+	FailingAt time.Time         // when that trouble began
+}
+
+// Worker delivers one queue to one destination.
+type Worker struct {
+	o   Options
+	log *slog.Logger
+
+	read   queue.Pos // of the last record gathered
+	rec    []byte    // scratch: one record
+	buf    points    // gathered, not yet taken by Send
+	ends   []recEnd  // records of which a point is not yet acknowledged
+	start  uint64    // ordinal of the first point of the first record that is not acknowledged
+	sure   uint64    // ordinal up to which all points are confirmed or given up
+	skip   int       // points still to be passed over in the records that are read again
+	base   uint64    // ordinal of the first point of buf that is not a retry
+	retry  []uint64  // ordinals of the points at the front of buf that are sent a second time
+	win    points    // taken, not yet confirmed
+	rej    points    // rejected, not yet reported
+	why    []Rejected
+	first  time.Time // when the oldest unconfirmed byte was sent
+	linger time.Time // when the batch that is being gathered must go; zero when none is
+	fails  int       // in a row
+
+	flushing atomic.Int32
+	kick     chan struct{}
+
+	mu    sync.Mutex
+	stats Stats
+	acked chan struct{} // closed at the next acknowledgement; nil when nobody waits
+}
+
+type points struct {
+	b []byte
+	n int
+}
+
+func (p *points) batch() record.Batch { return record.Concat(p.b, p.n) }
+func (p *points) reset()              { p.b, p.n = p.b[:0], 0 }
+func (p *points) add(b record.Batch)  { p.b, p.n = append(p.b, b.Points()...), p.n+b.Len() }
+
+// recEnd says that the record at pos ends with the point before ordinal end. Points are counted in queue order.
+type recEnd struct {
+	pos queue.Pos
+	end uint64
+}
+
+// New returns a worker that Run starts.
+func New(o Options) *Worker {
+	if o.BatchBytes == 0 {
+		o.BatchBytes = defaultBatchBytes
+	}
+	if o.BackoffMin == 0 {
+		o.BackoffMin = defaultBackoffMin
+	}
+	if o.BackoffMax == 0 {
+		o.BackoffMax = max(defaultBackoffMax, o.BackoffMin)
+	}
+	if o.Full == nil {
+		o.Full = func(int, int) bool { return false }
+	}
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Worker{o: o, log: log, read: o.Queue.Acked(), kick: make(chan struct{}, 1), stats: Stats{Rejected: map[string]uint64{}}}
+}
+
+// Run delivers until ctx ends, then closes the sender. What is not confirmed stays in the queue.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.o.Sender.Close()
+	for ctx.Err() == nil {
+		w.step(ctx)
+	}
+	return ctx.Err()
+}
+
+// step does the next thing there is to do, or waits for one.
+func (w *Worker) step(ctx context.Context) {
+	if !w.gather() {
+		return
+	}
+	switch {
+	case w.confirmDue():
+		w.confirm(ctx)
+	case w.buf.n > 0 && w.mustGo():
+		w.send(ctx)
+	default:
+		w.wait(ctx)
+	}
+}
+
+// gather moves records that are there into buf, up to BatchBytes. It returns false when it met a damaged one.
+func (w *Worker) gather() bool {
+	for len(w.buf.b) < w.o.BatchBytes {
+		rec, pos, ok, err := w.o.Queue.TryNext(w.read, w.rec)
+		w.rec = rec
+		if err != nil || !ok {
+			return true
+		}
+		w.read = pos
+		b, err := record.Decode(rec)
+		if err != nil {
+			w.log.Error("a damaged record is passed over", "destination", w.o.Name, "position", pos, "error", err)
+			w.ends = append(w.ends, recEnd{pos, w.ordinal()})
+			if !w.unconfirmed() {
+				w.ack()
+			}
+			return false
+		}
+		if w.buf.n == 0 && w.o.Linger > 0 {
+			w.linger = time.Now().Add(w.o.Linger)
+		}
+		if w.skip > 0 {
+			n := min(w.skip, b.Len())
+			b = b.Skip(n)
+			w.skip -= n
+		}
+		w.buf.add(b)
+		w.ends = append(w.ends, recEnd{pos, w.ordinal()})
+	}
+	return true
+}
+
+// ordinal is that of the point that would be gathered next.
+func (w *Worker) ordinal() uint64 { return w.base + uint64(w.buf.n-len(w.retry)) }
+
+func (w *Worker) unconfirmed() bool { return w.win.n > 0 || w.rej.n > 0 }
+
+// confirmDue reports whether what was sent must be confirmed before anything else is done.
+func (w *Worker) confirmDue() bool {
+	if !w.unconfirmed() {
+		return false
+	}
+	if w.o.ConfirmBytes == 0 && w.o.ConfirmAfter == 0 {
+		return true
+	}
+	return len(w.win.b) >= w.o.ConfirmBytes ||
+		time.Since(w.first) >= w.o.ConfirmAfter ||
+		w.buf.n == 0 && w.flushing.Load() > 0
+}
+
+// mustGo reports whether the gathered batch goes now, full or not.
+func (w *Worker) mustGo() bool {
+	return w.o.Linger == 0 || len(w.retry) > 0 || len(w.buf.b) >= w.o.BatchBytes || w.o.Full(w.buf.n, len(w.buf.b)) ||
+		w.flushing.Load() > 0 || !time.Now().Before(w.linger)
+}
+
+// wait returns when there may be something to do.
+func (w *Worker) wait(ctx context.Context) {
+	var deadline time.Time
+	if w.buf.n > 0 {
+		deadline = w.linger
+	}
+	if w.unconfirmed() {
+		if d := w.first.Add(w.o.ConfirmAfter); deadline.IsZero() || d.Before(deadline) {
+			deadline = d
+		}
+	}
+	var expired <-chan time.Time
+	if !deadline.IsZero() {
+		t := time.NewTimer(time.Until(deadline))
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-w.kick:
+	case <-expired:
+	case <-w.o.Queue.Ready(w.read):
+	}
+}
+
+// send hands the gathered points to the sender, once.
+func (w *Worker) send(ctx context.Context) {
+	res, err := w.o.Sender.Send(ctx, w.buf.batch())
+	if err != nil {
+		w.failed(ctx, "send", err, res.RetryAfter)
+		return
+	}
+	if res.Taken == 0 {
+		w.failed(ctx, "send", errTookNothing, res.RetryAfter)
+		return
+	}
+	w.fails = 0
+	if !w.unconfirmed() {
+		w.first = time.Now()
+	}
+	w.settle(res)
+	if w.buf.n > 0 && w.o.Linger > 0 {
+		w.linger = time.Now().Add(w.o.Linger)
+	}
+	if res.RetryAfter > 0 {
+		sleep(ctx, res.RetryAfter)
+	}
+}
+
+// settle sorts the points that a Send took into the window, the rejected and those to be sent again.
+func (w *Worker) settle(res Result) {
+	all := w.buf.batch()
+	if res.Taken == all.Len() && len(res.Rejected) == 0 && len(res.Retry) == 0 {
+		w.win.add(all)
+		w.base, w.retry = w.ordinal(), nil
+		w.buf.reset()
+		return
+	}
+	origin := func(i int) uint64 {
+		if i < len(w.retry) {
+			return w.retry[i]
+		}
+		return w.base + uint64(i-len(w.retry))
+	}
+	next := points{}
+	var retry []uint64
+	if len(res.Rejected) == 0 && len(res.Retry) == 0 {
+		w.win.add(all.First(res.Taken))
+	} else {
+		rejected, again := res.Rejected, res.Retry
+		var p record.Point
+		c := all.First(res.Taken).Cursor()
+		for i := 0; c.Next(&p); i++ {
+			one := record.Concat(c.Raw(), 1)
+			switch {
+			case len(rejected) > 0 && rejected[0].Index == i:
+				w.why = append(w.why, Rejected{Index: w.rej.n, Reason: rejected[0].Reason, Detail: rejected[0].Detail})
+				w.rej.add(one)
+				rejected = rejected[1:]
+			case len(again) > 0 && again[0] == i:
+				next.add(one)
+				retry = append(retry, origin(i))
+				again = again[1:]
+			default:
+				w.win.add(one)
+			}
+		}
+	}
+	for i := res.Taken; i < len(w.retry); i++ {
+		retry = append(retry, w.retry[i])
+	}
+	w.base += uint64(max(0, res.Taken-len(w.retry)))
+	rest := all.Skip(res.Taken)
+	if next.n == 0 {
+		w.buf.n = rest.Len()
+		w.buf.b = append(w.buf.b[:0], rest.Points()...)
+	} else {
+		next.add(rest)
+		w.buf = next
+	}
+	w.retry = retry
+}
+
+// confirm asks the sender whether what was sent has arrived, and settles the account when it has.
+func (w *Worker) confirm(ctx context.Context) {
+	if err := w.o.Sender.Confirm(ctx); err != nil {
+		w.failed(ctx, "confirm", err, 0)
+		return
+	}
+	if w.win.n > 0 && w.o.Delivered != nil {
+		w.o.Delivered(w.win.batch())
+	}
+	if w.rej.n > 0 && w.o.Failed != nil {
+		w.o.Failed(w.rej.batch(), w.why)
+	}
+	w.mu.Lock()
+	w.stats.Delivered += uint64(w.win.n)
+	for _, r := range w.why {
+		w.stats.Rejected[r.Reason]++
+	}
+	if w.stats.LastError != "" {
+		w.log.Info("delivery works again", "destination", w.o.Name, "after", time.Since(w.stats.FailingAt).Round(time.Millisecond))
+		w.stats.LastError, w.stats.FailingAt = "", time.Time{}
+	}
+	w.mu.Unlock()
+	w.ack()
+	w.win.reset()
+	w.rej.reset()
+	w.why = w.why[:0]
+	w.announce()
+}
+
+// ack lets the queue forget the records of which no point is left.
+func (w *Worker) ack() {
+	upTo := w.base
+	if len(w.retry) > 0 {
+		upTo = w.retry[0]
+	}
+	w.sure = upTo
+	n := 0
+	for n < len(w.ends) && w.ends[n].end <= upTo {
+		n++
+	}
+	if n == 0 {
+		return
+	}
+	if err := w.o.Queue.Ack(w.ends[n-1].pos); err != nil {
+		w.log.Error("queue does not take the acknowledgement", "destination", w.o.Name, "error", err)
+	}
+	w.start = w.ends[n-1].end
+	w.ends = append(w.ends[:0], w.ends[n:]...)
+}
+
+// failed accounts for a failure, goes back to what is not confirmed and waits.
+func (w *Worker) failed(ctx context.Context, what string, err error, retryAfter time.Duration) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		w.rewind()
+		return
+	}
+	n := w.buf.n
+	resend := w.win.n
+	if w.unconfirmed() {
+		n += w.win.n
+		w.rewind()
+	}
+	pause := max(backoff(w.fails, w.o.BackoffMin, w.o.BackoffMax), retryAfter)
+	w.fails++
+	w.mu.Lock()
+	w.stats.Failures++
+	w.stats.Resent += uint64(resend)
+	if w.stats.LastError == "" {
+		w.stats.FailingAt = time.Now()
+	}
+	w.stats.LastError = err.Error()
+	w.mu.Unlock()
+	w.log.Warn("delivery failed", "destination", w.o.Name, "step", what, "error", err, "points", n, "retry_in", pause.Round(time.Millisecond))
+	sleep(ctx, pause)
+}
+
+// rewind forgets all that is not acknowledged, so that it is read from the queue once more, save the points of the
+// first record that are confirmed already.
+func (w *Worker) rewind() {
+	w.buf.reset()
+	w.win.reset()
+	w.rej.reset()
+	w.why = w.why[:0]
+	w.ends, w.retry, w.base = w.ends[:0], nil, w.sure
+	w.skip = int(w.sure - w.start)
+	w.read = w.o.Queue.Acked()
+}
+
+// backoff is the wait after so many failures in a row before this one.
+func backoff(fails int, least, most time.Duration) time.Duration {
+	d := most
+	if fails < 30 && least<<fails > 0 && least<<fails < most {
+		d = least << fails
+	}
+	return d/2 + rand.N(d/2+1)
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// announce wakes all who wait for an acknowledgement.
+func (w *Worker) announce() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.acked != nil {
+		close(w.acked)
+		w.acked = nil
+	}
+}
+
+// Flush returns once all that stood in the queue when it was called is delivered or given up, or with the context's
+// error. It neither waits for batches to fill nor for a confirmation to fall due.
+func (w *Worker) Flush(ctx context.Context) error {
+	w.flushing.Add(1)
+	defer w.flushing.Add(-1)
+	target := w.o.Queue.Last()
+	for {
+		w.mu.Lock()
+		if w.acked == nil {
+			w.acked = make(chan struct{})
+		}
+		acked := w.acked
+		w.mu.Unlock()
+		if w.o.Queue.Acked() >= target {
+			return nil
+		}
+		select {
+		case w.kick <- struct{}{}:
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-acked:
+		}
+	}
+}
+
+// Stats returns the account so far.
+func (w *Worker) Stats() Stats {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.stats
+	s.Rejected = maps.Clone(s.Rejected)
+	return s
+}
