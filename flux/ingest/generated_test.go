@@ -1,0 +1,124 @@
+package ingest_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fluxmetrics/fluxkit/flux/ingest"
+)
+
+// TestGenerated compares the parser with the reference on bodies that look like requests, right and wrong, which a
+// fuzzer seldom comes upon.
+func TestGenerated(t *testing.T) {
+	g := generator{rand.New(rand.NewPCG(1, 2))}
+	var p ingest.Parser
+	accepted, refused := 0, 0
+	for range 3000 {
+		body := g.body()
+		m, isObject, ok := decode([]byte(body))
+		req, err := p.JSON([]byte(body))
+		if !ok || !isObject {
+			require.Equal(t, &failure{-1, ingest.ReasonJSON}, failed(err), body)
+			continue
+		}
+		require.NoError(t, err, body)
+		prefix := g.one("", "p")
+		want, failure := referenceRequest(m, rules(), prefix)
+		require.Equal(t, failure, failed(p.Validate(rules(), prefix)), body)
+		if req.Key == nil {
+			req.Key = []byte{}
+		}
+		require.Equal(t, want, *req, body)
+		if failure == nil {
+			accepted++
+		} else {
+			refused++
+		}
+	}
+	// The mix must not drift to one side.
+	require.Greater(t, accepted, 500)
+	require.Greater(t, refused, 500)
+}
+
+type generator struct{ *rand.Rand }
+
+func (g generator) one(of ...string) string { return of[g.IntN(len(of))] }
+
+func (g generator) odds(n int) bool { return g.IntN(n) == 0 }
+
+// body is a request, in one of ten with a byte changed, added or taken away.
+func (g generator) body() string {
+	members := []string{`"key":"k"`}
+	if g.odds(3) {
+		members = append(members, g.point()...)
+	} else {
+		var items []string
+		for range 1 + g.IntN(4) {
+			items = append(items, g.object(g.point()))
+		}
+		if g.odds(40) {
+			items = append(items, g.value())
+		}
+		members = append(members, `"metrics":`+g.space()+"["+g.space()+strings.Join(items, g.space()+","+g.space())+"]")
+	}
+	if g.odds(8) {
+		members = append(members, fmt.Sprintf("%q:%s", g.one("status", "test", "validate_key", "fill", "other", "key", "metrics"), g.value()))
+	}
+	body := g.space() + g.object(members) + g.space()
+	if g.odds(10) {
+		i := g.IntN(len(body))
+		body = body[:i] + g.one("", `"`, ",", "}", "]", "{", "[", ":", "0", "-", ".", "e", `\`, "\n", "\x00", "\xff") + body[i+g.IntN(2):]
+	}
+	return body
+}
+
+func (g generator) object(members []string) string {
+	g.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+	return "{" + g.space() + strings.Join(members, g.space()+","+g.space()) + g.space() + "}"
+}
+
+func (g generator) space() string {
+	if !g.odds(6) {
+		return ""
+	}
+	return g.one(" ", "\n", "\t", "\r\n", "   ")
+}
+
+// point is the members of a point, most of them good.
+func (g generator) point() []string {
+	metric := g.one(`"a.b"`, `"servers.web-1.cpu"`, `"a"`, `"p.a"`, `"p"`, `"px.y"`)
+	timestamp := g.one(`1795293175`, `"1795293175"`, `1795293100`, `"1795290000"`)
+	value := g.one(`1`, `"1.0"`, `-0.37`, `"12.50"`, `0.30000000000000004`, `1e5`, `123456789012345678`)
+	if g.odds(8) {
+		metric = g.one(`"a b"`, `"a..b"`, `"a;k=v"`, `"a;k=2;j=1"`, `"a;name=x"`, `"a\u002eb"`, `"é"`, `".a"`, `"a/../b"`, `"a/b"`, `""`, `"a;b"`, `"\ud83d\ude00"`, g.value())
+	}
+	if g.odds(8) {
+		timestamp = g.one(`" 1795293175 "`, `"+1795293175"`, `01795293175`, `"01795293175"`, `1795293175.0`, `5`, `"5"`, `1795293175000`, `9999999999`, `""`, g.value())
+	}
+	if g.odds(8) {
+		value = g.one(`"nan"`, `1e999`, `".5"`, `"5."`, `5.`, `"1_0"`, `"-"`, `-`, `1E+2`, `1e`, `00`, `"00"`, `""`, `"0x1"`, g.value())
+	}
+	members := []string{
+		`"metric"` + g.space() + ":" + g.space() + metric, `"timestamp"` + g.space() + ":" + g.space() + timestamp, `"value":` + value,
+	}
+	if g.odds(10) {
+		i := g.IntN(3)
+		members = append(members[:i], members[i+1:]...)
+	}
+	if g.odds(5) {
+		members = append(members, `"fill":`+g.one(`true`, `"true"`, `"True"`, `false`, `"false"`, `tru`, g.value()))
+	}
+	if g.odds(10) {
+		members = append(members, g.one(`"host":"x"`, `"x":`+g.value(), `"metric":"b"`, `"m\u0065tric":"b"`, `"value":1`, `"timestam":1`, `"Metric":"b"`))
+	}
+	return members
+}
+
+// value is any JSON value.
+func (g generator) value() string {
+	return g.one(`null`, `true`, `false`, `0`, `-1.5e3`, `""`, `"x"`, `[]`, `{}`, `[1,"a"]`, `{"a":{"b":[null]}}`, `[ ]`, `{"a":1,"a":2}`, `"\ud800"`)
+}

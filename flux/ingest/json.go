@@ -1,0 +1,220 @@
+package ingest
+
+import (
+	"bytes"
+	"net/http"
+	"slices"
+	"strconv"
+)
+
+// maxDepth is how deeply objects and arrays may be nested; the points stand on the third level.
+const maxDepth = 32
+
+// maxMembers is how many members an object and those around it may have together.
+const maxMembers = 4096
+
+// JSON reads the body of POST /metric_data_post:
+//
+//	{"metric": "a.b", "timestamp": 1478021700, "value": 1.0, "key": "..."}
+//	{"key": "...", "metrics": [{"metric": "a.b", "timestamp": 1478021700, "value": 1.0}, ...]}
+//
+// Members that Flux does not know are ignored. A metrics array with something in it counts and the members of the
+// single form beside it do not; one that is empty, null or absent means the single form.
+//
+// The error is an *Error: the body is not JSON, it is not an object with members, or it holds more than MaxPoints
+// points. What is wrong with the points themselves is for Validate to tell. The body must be left alone until the
+// items have been used.
+func (p *Parser) JSON(body []byte) (*Request, error) {
+	p.Reset()
+	p.b = body
+	p.blank()
+	if p.peek() == '{' {
+		p.root()
+	} else {
+		p.value()
+		p.shape = refused(ReasonJSON, noData)
+	}
+	p.blank()
+	if p.err == nil && p.i < len(p.b) {
+		p.unexpected("the end")
+	}
+	if p.err != nil {
+		p.shape = p.err
+	}
+	if p.shape != nil && p.shape.Reason != ReasonForm {
+		return nil, p.shape
+	}
+	return &p.req, nil
+}
+
+// noData answers a body that is JSON but says nothing.
+const noData = "no POST data received"
+
+// root reads the object that is the body.
+func (p *Parser) root() {
+	one := raw{whole: object}
+	var list token
+	base := p.open()
+	members := 0
+	for {
+		name, more := p.member(members == 0)
+		if !more {
+			break
+		}
+		members++
+		if string(name) == "metrics" && p.peek() == '[' {
+			list.kind = array
+			p.list()
+			continue
+		}
+		v := p.value()
+		switch string(name) {
+		case "metrics":
+			list = v
+		case "key":
+			p.req.HasKey = true
+			if v.kind == text {
+				p.req.Key = v.text
+			}
+		case "status":
+			p.req.Status = v.kind != text || len(v.text) > 0
+		case "test":
+			p.req.Test = v.yes()
+		case "validate_key":
+			p.req.ValidateKey = v.yes()
+		default:
+			one.set(name, v)
+		}
+	}
+	p.close(base)
+	if members == 0 {
+		p.shape = refused(ReasonJSON, noData)
+	}
+	p.form(list, one)
+}
+
+// form decides between the array and the single form.
+func (p *Parser) form(list token, one raw) {
+	if len(p.raws) > 0 {
+		p.req.Points, p.req.Array = len(p.raws), true
+		return
+	}
+	p.raws = append(p.raws, one)
+	p.req.Points, p.req.Fill = 1, one.fill
+	if p.shape == nil && list.kind != absent && list.kind != null && list.kind != array {
+		p.shape = refused(ReasonForm, "invalid metrics - "+list.show()+" - not an array")
+	}
+}
+
+// list reads the metrics array.
+func (p *Parser) list() {
+	p.descend()
+	for first := true; p.element(first); first = false {
+		if len(p.raws) == p.maxPoints() {
+			p.fail(&Error{Code: http.StatusRequestEntityTooLarge, Item: -1, Reason: ReasonTooMany,
+				Message: "too many points - more than " + strconv.Itoa(p.maxPoints()) + " in one request"})
+			return
+		}
+		p.raws = append(p.raws, raw{})
+		r := &p.raws[len(p.raws)-1]
+		if next := usual(p.b, p.i, r); next > 0 {
+			p.i = next
+		} else {
+			*r = raw{}
+			p.item(r)
+		}
+		p.req.Fill = p.req.Fill || r.fill
+	}
+	p.depth--
+}
+
+// item reads one element of the metrics array.
+func (p *Parser) item(r *raw) {
+	if p.peek() != '{' {
+		r.whole = p.value().kind
+		return
+	}
+	r.whole = object
+	base := p.open()
+	for first := true; ; first = false {
+		name, more := p.member(first)
+		if !more {
+			break
+		}
+		r.set(name, p.value())
+	}
+	p.close(base)
+}
+
+// set takes a member of a point; others than a point's are ignored.
+func (r *raw) set(name []byte, v token) {
+	switch string(name) {
+	case "metric":
+		r.name = v
+	case "timestamp":
+		r.time = v
+	case "value":
+		r.value = v
+	case "fill":
+		r.fill = v.fill()
+	}
+}
+
+// fill reports whether a fill member asks for it, as Flux decides.
+func (t token) fill() bool {
+	return t.kind == truth || t.kind == text && (string(t.text) == "true" || string(t.text) == "True")
+}
+
+// yes reports whether a switch is on: what Python takes for true, save the text of false.
+func (t token) yes() bool {
+	switch t.kind {
+	case truth:
+		return true
+	case number:
+		f, _ := float(t)
+		return f != 0
+	case text:
+		return len(t.text) > 0 && string(t.text) != "false" && string(t.text) != "False"
+	case array, object:
+		return len(bytes.TrimSpace(t.text[1:len(t.text)-1])) > 0
+	}
+	return false
+}
+
+// open enters the object that the parser stands before and returns what close wants.
+func (p *Parser) open() (base int) {
+	p.descend()
+	return len(p.seen)
+}
+
+// close leaves an object: no name may stand twice in it.
+func (p *Parser) close(base int) {
+	p.depth--
+	names := p.seen[base:]
+	p.seen = p.seen[:base]
+	if p.err != nil {
+		return
+	}
+	if len(names) > 16 {
+		slices.SortFunc(names, bytes.Compare)
+		for i := 1; i < len(names); i++ {
+			if bytes.Equal(names[i-1], names[i]) {
+				p.repeated(names[i])
+				return
+			}
+		}
+		return
+	}
+	for i, a := range names {
+		for _, b := range names[:i] {
+			if bytes.Equal(a, b) {
+				p.repeated(a)
+				return
+			}
+		}
+	}
+}
+
+func (p *Parser) repeated(name []byte) {
+	p.broken("the member " + quote(name) + " stands twice in the object that ends")
+}

@@ -1,0 +1,217 @@
+package ingest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/fluxmetrics/fluxkit/graphite"
+)
+
+// Limits of a name, in bytes.
+const (
+	maxElement = 255                         // a file's name
+	maxLast    = maxElement - 4              // the last element is a file's name with ".wsp"
+	maxName    = 4096 - len(whisper) - 4 - 1 // the path of the file, with Flux's default folder
+	whisper    = "/opt/graphite/storage/whisper"
+)
+
+// What is wrong with a name, in a message.
+const (
+	nameEmpty   = "empty name"
+	nameChars   = "invalid characters in name"
+	nameEdge    = "name starts or ends with a dot or a slash"
+	nameDots    = "path element of dots alone"
+	nameElement = "longer than 255 characters"
+	nameLong    = "name too long"
+)
+
+// Classes of the bytes of a name.
+const (
+	plainByte = 1 << iota // allowed
+	breakByte             // allowed, and ends an element
+	swapByte              // becomes an underscore
+)
+
+// classes has the class of each byte, 0 for those that are not allowed.
+var classes = func() (t [256]uint8) {
+	for c := range t {
+		switch {
+		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', strings.IndexByte("+-%_=:", byte(c)) >= 0:
+			t[c] = plainByte
+		case c == '.' || c == '/':
+			t[c] = breakByte
+		case c == ' ' || c == '*' || c == '\'':
+			t[c] = swapByte
+		}
+	}
+	return t
+}()
+
+// cleanName reads the name that starts at b[i] up to its closing quote. end is the quote's place, or 0 if there is no
+// quote or the name is not clean: it holds a byte that is not allowed or has to be replaced, two breaks in a row, or a
+// break at an end.
+func cleanName(b []byte, i int) (end int) {
+	last, double := uint8(breakByte), uint8(0)
+	for ; i < len(b); i++ {
+		c := classes[b[i]]
+		if c&(plainByte|breakByte) == 0 {
+			break
+		}
+		double |= last & c
+		last = c
+	}
+	if i == len(b) || b[i] != '"' || (double|last)&breakByte != 0 {
+		return 0
+	}
+	return i
+}
+
+// sanitise makes the replacements that Flux makes: a space, an asterisk and an apostrophe become an underscore, a run
+// of dots one dot. The result is name itself if there is nothing to replace.
+func (p *Parser) sanitise(name []byte) []byte {
+	if !bytes.ContainsAny(name, " *'") && !bytes.Contains(name, []byte("..")) {
+		return name
+	}
+	from := len(p.text)
+	for i, c := range name {
+		if c == '.' && i > 0 && name[i-1] == '.' {
+			continue
+		}
+		if classes[c] == swapByte {
+			c = '_'
+		}
+		p.text = append(p.text, c)
+	}
+	return p.text[from:len(p.text):len(p.text)]
+}
+
+// checkName returns what is wrong with a sanitised name, or "".
+func checkName(name []byte) string {
+	path, tags, tagged := bytes.Cut(name, []byte(";"))
+	if len(path) == 0 {
+		return nameEmpty
+	}
+	for _, c := range path {
+		if classes[c]&(plainByte|breakByte) == 0 {
+			return nameChars
+		}
+	}
+	if tagged && !tagText(tags) {
+		return nameChars
+	}
+	if isBreak(path[0]) || isBreak(path[len(path)-1]) {
+		return nameEdge
+	}
+	for element := range bytes.SplitSeq(path, []byte("/")) {
+		if len(element) > 0 && len(bytes.Trim(element, ".")) == 0 {
+			return nameDots
+		}
+	}
+	if !tagged {
+		return checkLength(path)
+	}
+	return ""
+}
+
+func isBreak(c byte) bool { return classes[c] == breakByte }
+
+// checkLength checks the lengths of the elements.
+func checkLength(path []byte) string {
+	size := 0
+	for _, c := range path {
+		size++
+		if isBreak(c) {
+			size = 0
+		} else if size > maxElement {
+			return nameElement
+		}
+	}
+	if size > maxLast {
+		return nameElement
+	}
+	return ""
+}
+
+// tagText reports whether the tags, everything after the first semicolon, can be written on a carbon line: UTF-8
+// without whitespace and control characters. A trailing "} would make carbon read the name in another way.
+func tagText(tags []byte) bool {
+	for i := 0; i < len(tags); {
+		r, n := utf8.DecodeRune(tags[i:])
+		if r == utf8.RuneError && n == 1 || unicode.IsSpace(r) || unicode.IsControl(r) {
+			return false
+		}
+		i += n
+	}
+	return !bytes.HasSuffix(tags, []byte(`"}`))
+}
+
+// CheckPrefix returns nil for a prefix that can be given to Validate: empty, or a name without tags that needs no
+// rewriting.
+func CheckPrefix(prefix string) error {
+	rule := ""
+	switch {
+	case prefix == "":
+	case strings.Contains(prefix, ";"):
+		rule = "a prefix cannot have tags"
+	case strings.Contains(prefix, ".."):
+		rule = "empty element"
+	default:
+		rule = checkName([]byte(prefix))
+	}
+	if rule != "" {
+		return fmt.Errorf("ingest: invalid prefix - %s - %s", quote(prefix), rule)
+	}
+	return nil
+}
+
+// under puts the name under the prefix, unless it is there already.
+func (p *Parser) under(name []byte, prefix string) []byte {
+	if prefix == "" || len(name) >= len(prefix) && string(name[:len(prefix)]) == prefix &&
+		(len(name) == len(prefix) || name[len(prefix)] == '.' || name[len(prefix)] == ';') {
+		return name
+	}
+	from := len(p.text)
+	p.text = append(p.text, prefix...)
+	p.text = append(p.text, '.')
+	p.text = append(p.text, name...)
+	return p.text[from:len(p.text):len(p.text)]
+}
+
+// normalise returns the canonical spelling of a name with tags, or what is wrong with it.
+func (p *Parser) normalise(name []byte) ([]byte, string) {
+	if canonical(name) {
+		return name, ""
+	}
+	s, err := graphite.NormaliseSeries(string(name))
+	if err != nil {
+		if e, ok := errors.AsType[*graphite.TagError](err); ok {
+			return nil, "tag " + quote(e.Segment) + ": " + e.Problem
+		}
+		return nil, err.Error()
+	}
+	from := len(p.text)
+	p.text = append(p.text, s...)
+	return p.text[from:len(p.text):len(p.text)], ""
+}
+
+// canonical reports whether the tags of a name are well-formed and in order already, so that normalising would change
+// nothing. Tags of one key always stand together in that order, so it is enough to look at neighbours.
+func canonical(name []byte) bool {
+	_, rest, more := bytes.Cut(name, []byte(";"))
+	var last, lastKey []byte
+	for more {
+		var tag []byte
+		tag, rest, more = bytes.Cut(rest, []byte(";"))
+		key, value, ok := bytes.Cut(tag, []byte("="))
+		if !ok || len(key) == 0 || len(value) == 0 || value[0] == '~' || bytes.ContainsAny(key, "!^") ||
+			string(key) == "name" || bytes.Equal(key, lastKey) || bytes.Compare(last, tag) >= 0 {
+			return false
+		}
+		last, lastKey = tag, key
+	}
+	return true
+}

@@ -1,0 +1,136 @@
+package ingest
+
+import "time"
+
+// DefaultMaxPoints is the most points of one request when Parser.MaxPoints is 0.
+const DefaultMaxPoints = 10000
+
+// Item is one valid point.
+//
+// Name is final: sanitised, checked, under the key's prefix and canonical. It is a view into the request's body or the
+// parser's memory, valid until the parser is used again and as long as the body is left alone. Timestamp is Unix
+// milliseconds, always a whole second. Fill tells that the point asked to be taken whatever its age.
+type Item struct {
+	Name      []byte
+	Timestamp int64
+	Value     float64
+	Fill      bool
+}
+
+// Request is what a request says before its points are validated. It belongs to its Parser and is valid until the
+// parser's next use.
+type Request struct {
+	// Key is the API key, and HasKey whether there was one at all. A key that is not a string in the JSON is there but
+	// empty, so that it equals none.
+	Key    []byte
+	HasKey bool
+	// Points is how many points the request holds, good or bad: always 1 for the single form and for GET.
+	Points int
+	// Items are the points in order of time, those of one second in the order of the request. It is nil until Validate
+	// returned nil.
+	Items []Item
+	// Array tells that the points came in a metrics array.
+	Array bool
+	// Fill tells that at least one point asks to be taken whatever its age.
+	Fill bool
+	// Status asks for the health answer, {"status": "ok"}. Flux answers it before it looks at the key.
+	Status bool
+	// Test asks what would be ingested, without ingesting it. The header x-test-only asks the same; it is the caller's
+	// to read.
+	Test bool
+	// ValidateKey asks, in a POST, whether the key is valid and for nothing else.
+	ValidateKey bool
+}
+
+// Rules are the limits on timestamps. They do not apply to points with Fill. A timestamp that is just on a limit is
+// accepted.
+type Rules struct {
+	MaxAge    time.Duration // how old a point may be; 0 turns the limit off
+	MaxFuture time.Duration // how far ahead of Now a point may be; 0 turns the limit off
+	Now       time.Time     // the time of points without a timestamp, cut to the second; zero means time.Now()
+}
+
+// Parser reads one request at a time. The zero value is ready to use. Its memory is kept from one request to the next,
+// so it is worth reusing, through a sync.Pool for instance; it is not for concurrent use.
+//
+// A warm parser allocates nothing, save for tags out of order and for numbers of more than 32 characters. What it holds
+// is bounded by the request: some 170 bytes for each of at most MaxPoints points and its prefixed name, the text of the
+// body once more for each way in which names have to be rewritten, and 100 KiB for members. How long a body may be is
+// the caller's to limit.
+type Parser struct {
+	// MaxPoints is the most points that one request may hold; 0 means DefaultMaxPoints.
+	MaxPoints int
+
+	req   Request
+	raws  []raw  // the points as they were written, in the order of the request
+	items []Item // memory for req.Items
+	text  []byte // unescaped and rewritten text; only ever appended to during a request
+	shape *Error // what is wrong with the form of the request; told by Validate
+	get   bool   // the request is a query, not a body
+
+	b     []byte   // the body
+	i     int      // where in it the parser is
+	depth int      // how many objects and arrays are open
+	seen  [][]byte // the names of the members of the objects that are open
+	err   *Error   // why the body could not be read
+}
+
+// keepText is how much text memory a parser keeps from one request to the next, in bytes.
+const keepText = 1 << 20
+
+// Reset lets go of the last request and its body. It is for a caller that keeps parsers idle; every parse begins with
+// one.
+func (p *Parser) Reset() {
+	clear(p.raws)
+	clear(p.items)
+	clear(p.seen)
+	p.raws, p.items, p.seen = p.raws[:0], p.items[:0], p.seen[:0]
+	if cap(p.text) > keepText {
+		p.text = nil
+	}
+	p.text = p.text[:0]
+	p.req = Request{}
+	p.shape, p.err = nil, nil
+	p.get = false
+	p.b, p.i, p.depth = nil, 0, 0
+}
+
+func (p *Parser) maxPoints() int {
+	if p.MaxPoints > 0 {
+		return p.MaxPoints
+	}
+	return DefaultMaxPoints
+}
+
+// raw is a point as it was written.
+type raw struct {
+	name, time, value token
+	seconds           int64   // of time, if timeRead
+	number            float64 // of value, if valueRead
+	whole             kind    // what stood for the point: an object, or what a metrics array holds instead of one
+	fill              bool
+	clean             bool // the name needs no rewriting and no check but that of its length
+	timeRead          bool // the timestamp is plain digits and was read along the way
+	valueRead         bool // so was the value
+}
+
+// token is a value as it was written: of a string the text without quotes and escapes, of everything else what stands
+// in the body.
+type token struct {
+	text []byte
+	kind kind
+}
+
+// kind is a JSON type. The parameters of a query are strings.
+type kind uint8
+
+const (
+	absent kind = iota
+	null
+	truth // true
+	untruth
+	number
+	text
+	array
+	object
+)
