@@ -84,6 +84,7 @@ type Worker struct {
 	first  time.Time // when the oldest unconfirmed byte was sent
 	linger time.Time // when the batch that is being gathered must go; zero when none is
 	fails  int       // in a row
+	closed bool      // the queue is, and has nothing more to read
 
 	flushing atomic.Int32
 	kick     chan struct{}
@@ -159,6 +160,7 @@ func (w *Worker) gather() bool {
 		rec, pos, ok, err := w.o.Queue.TryNext(w.read, w.rec)
 		w.rec = rec
 		if err != nil || !ok {
+			w.closed = err != nil
 			return true
 		}
 		w.read = pos
@@ -226,11 +228,15 @@ func (w *Worker) wait(ctx context.Context) {
 		defer t.Stop()
 		expired = t.C
 	}
+	var ready <-chan struct{}
+	if !w.closed {
+		ready = w.o.Queue.Ready(w.read)
+	}
 	select {
 	case <-ctx.Done():
 	case <-w.kick:
 	case <-expired:
-	case <-w.o.Queue.Ready(w.read):
+	case <-ready:
 	}
 }
 
@@ -254,7 +260,7 @@ func (w *Worker) send(ctx context.Context) {
 		w.linger = time.Now().Add(w.o.Linger)
 	}
 	if res.RetryAfter > 0 {
-		sleep(ctx, res.RetryAfter)
+		w.pause(ctx, res.RetryAfter)
 	}
 }
 
@@ -385,7 +391,7 @@ func (w *Worker) failed(ctx context.Context, what string, err error, retryAfter 
 	w.stats.LastError = err.Error()
 	w.mu.Unlock()
 	w.log.Warn("delivery failed", "destination", w.o.Name, "step", what, "error", err, "points", n, "retry_in", pause.Round(time.Millisecond))
-	sleep(ctx, pause)
+	w.pause(ctx, pause)
 }
 
 // rewind forgets all that is not acknowledged, so that it is read from the queue once more, save the points of the
@@ -409,11 +415,14 @@ func backoff(fails int, least, most time.Duration) time.Duration {
 	return d/2 + rand.N(d/2+1)
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+// pause waits for d. A Flush that begins meanwhile cuts it short, so that one more attempt is made before whoever flushes
+// gives up.
+func (w *Worker) pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
+	case <-w.kick:
 	case <-t.C:
 	}
 }

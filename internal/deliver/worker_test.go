@@ -218,8 +218,38 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		r := newRig(t, s, nil)
 		r.add(t, 1)
 		stop := r.run(t)
-		require.NoError(t, r.w.Flush(context.Background()))
-		require.Equal(t, 20*time.Second, time.Since(start))
+		r.pass(time.Minute)
+		require.Equal(t, upTo(1), r.delivered)
+		stop()
+	})
+}
+
+func TestFlushCutsABackoffShortOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		s := &fakeSender{send: func([]string) (Result, error) { calls++; return Result{}, errors.New("refused") }}
+		r := newRig(t, s, func(o *Options) { o.BackoffMin, o.BackoffMax = time.Hour, time.Hour })
+		r.add(t, 1)
+		stop := r.run(t)
+		synctest.Wait()
+		require.Equal(t, 1, calls)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		require.ErrorIs(t, r.w.Flush(ctx), context.DeadlineExceeded)
+		synctest.Wait()
+		require.Equal(t, 2, calls)
+		stop()
+	})
+}
+
+func TestClosedQueueIsDeliveredAndRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, &fakeSender{}, nil)
+		r.add(t, 3)
+		require.NoError(t, r.q.Close())
+		stop := r.run(t)
+		synctest.Wait() // does not return while a goroutine is busy
+		require.Equal(t, upTo(3), r.delivered)
 		stop()
 	})
 }
