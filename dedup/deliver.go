@@ -1,0 +1,205 @@
+package dedup
+
+import (
+	"context"
+	"fmt"
+)
+
+// maxOverdue bounds the marks of earlier calls that Done and Retry raise at once.
+const maxOverdue = 4096
+
+// Kept tells that the points, judged New, are stored and will be delivered:
+// from now on they are pending, and their like is Duplicate. Points that are not
+// reserved are left alone, so it may come after their Done.
+func (f *Filter) Kept(pts []Mark) {
+	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
+		if i := sh.t.find(hash, m.Metric); i >= 0 {
+			sh.keep(i, m.Timestamp)
+		}
+	})
+}
+
+// Release tells that the points, judged New, were refused: they are forgotten.
+// Points that are not reserved are left alone.
+func (f *Filter) Release(pts []Mark) {
+	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
+		if i := sh.t.find(hash, m.Metric); i >= 0 {
+			sh.release(i, m.Timestamp, 0)
+		}
+	})
+}
+
+// Recover makes points pending without judging them: those a spool held at
+// start, or those that were accepted while the store was away.
+func (f *Filter) Recover(pts []Mark) {
+	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
+		i := sh.obtain(hash, m.Metric)
+		e := &sh.t.slots[i].val
+		if at, found := e.find(m.Timestamp); !found {
+			sh.add(i, at, point{ts: m.Timestamp, state: kept})
+		}
+		sh.keep(i, m.Timestamp)
+	})
+}
+
+// apply calls g for every point under its shard's lock.
+func (f *Filter) apply(pts []Mark, g func(*shard, uint64, *Mark)) {
+	if len(pts) == 0 {
+		return
+	}
+	f.init()
+	s := f.scratch(pts)
+	defer f.putScratch(s)
+	for _, r := range s.runs {
+		sh := &f.shards[r.shard]
+		sh.mu.Lock()
+		for _, i := range s.order[r.from:r.to] {
+			g(sh, s.hash[i], &pts[i])
+		}
+		sh.wake()
+		sh.mu.Unlock()
+	}
+}
+
+// Wait returns once none of the points is merely reserved, or with the context's
+// error. Points that nobody reserved do not keep it.
+func (f *Filter) Wait(ctx context.Context, pts []Mark) error {
+	if len(pts) == 0 {
+		return nil
+	}
+	f.init()
+	s := f.scratch(pts)
+	defer f.putScratch(s)
+	for _, r := range s.runs {
+		sh := &f.shards[r.shard]
+		for _, i := range s.order[r.from:r.to] {
+			for {
+				changed := sh.reservedNow(s.hash[i], &pts[i])
+				if changed == nil {
+					break
+				}
+				select {
+				case <-changed:
+				case <-ctx.Done():
+					return fmt.Errorf("dedup: wait for a point in flight: %w", ctx.Err())
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// reservedNow returns nil unless the point is reserved, and then a channel that
+// is closed when any reservation of the shard ends. It takes the lock itself.
+func (sh *shard) reservedNow(hash uint64, m *Mark) <-chan struct{} {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	i := sh.t.find(hash, m.Metric)
+	if i < 0 {
+		return nil
+	}
+	e := &sh.t.slots[i].val
+	at, found := e.find(m.Timestamp)
+	if !found || e.view()[at].state != reserved {
+		return nil
+	}
+	if sh.changed == nil {
+		sh.changed = make(chan struct{})
+	}
+	return sh.changed
+}
+
+// Done tells that every required destination has the points, or gave them up on
+// record. They leave the pending table, and marks rise as far as that allows, by
+// one call of the store with each metric once. Value is the point's own.
+//
+// When the store fails the error says so and nothing is lost: the marks count
+// from now on for Judge, and the next Done or Retry raises them. Done must be
+// called once a point; a point that the filter does not know is ignored.
+func (f *Filter) Done(ctx context.Context, pts []Mark) error {
+	if len(pts) == 0 {
+		return nil
+	}
+	f.init()
+	s := f.scratch(pts)
+	defer f.putScratch(s)
+	for _, r := range s.runs {
+		sh := &f.shards[r.shard]
+		sh.mu.Lock()
+		for _, i := range s.order[r.from:r.to] {
+			sh.done(s.hash[i], &pts[i])
+		}
+		if f.memory != nil {
+			sh.raiseDue(f.memory)
+		} else {
+			sh.takeDue(s, int(r.to-r.from)+maxOverdue/len(f.shards))
+		}
+		sh.wake()
+		sh.mu.Unlock()
+	}
+	return f.raise(ctx, s)
+}
+
+// Retry raises marks that wait, because the store was away or because a Release
+// freed them, by one call of the store. Call it every second or so while
+// Stats.Unraised is not 0; while that is large, more than once.
+func (f *Filter) Retry(ctx context.Context) error {
+	f.init()
+	s := f.scratch(nil)
+	defer f.putScratch(s)
+	for k := range f.shards {
+		sh := &f.shards[k]
+		sh.mu.Lock()
+		if f.memory != nil {
+			sh.raiseDue(f.memory)
+		} else {
+			sh.takeDue(s, maxOverdue-len(s.marks))
+		}
+		sh.mu.Unlock()
+	}
+	return f.raise(ctx, s)
+}
+
+// raise raises the marks that takeDue collected, and settles them.
+func (f *Filter) raise(ctx context.Context, s *scratch) error {
+	if len(s.marks) == 0 {
+		return nil
+	}
+	err := f.Store.Raise(ctx, s.marks)
+	var held *shard
+	for k := range s.marks {
+		if sh := &f.shards[s.markHash[k]>>f.shift]; sh != held {
+			if held != nil {
+				held.mu.Unlock()
+			}
+			sh.mu.Lock()
+			held = sh
+		}
+		held.settle(s.markSlot[k], &s.marks[k], err == nil)
+	}
+	held.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("dedup: raise %d marks, which are kept for later: %w", len(s.marks), err)
+	}
+	return nil
+}
+
+// Stats returns the filter's figures.
+func (f *Filter) Stats() Stats {
+	f.init()
+	st := Stats{FutureMarks: f.future.Load()}
+	for k := range f.shards {
+		sh := &f.shards[k]
+		sh.mu.Lock()
+		st.Reserved += sh.reserved
+		st.Pending += sh.pending
+		st.Blocked += sh.blocked
+		st.Metrics += int64(sh.t.n)
+		st.Unraised += sh.unraised
+		st.Bytes += sh.bytes
+		st.Evicted += sh.evicted
+		st.EvictedMarks += sh.evictedMarks
+		sh.mu.Unlock()
+	}
+	return st
+}

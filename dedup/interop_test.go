@@ -1,0 +1,242 @@
+//go:build interop
+
+package dedup_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gomodule/redigo/redis"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fluxmetrics/fluxkit/dedup"
+	"github.com/fluxmetrics/fluxkit/internal/rig"
+)
+
+func TestInteropRedis(t *testing.T) {
+	srv := rig.Redis(t)
+	for url, opts := range map[string]dedup.RedisOptions{
+		srv.URL + "/1":          {},
+		srv.URL + "/2":          {SkylineHash: true, TTL: time.Hour},
+		srv.SocketURL + "?db=3": {},
+		srv.SocketURL + "?db=4": {TTL: time.Minute},
+		srv.URL:                 {Conns: 1},
+	} {
+		testStore(t, openRedis(t, url, opts))
+	}
+}
+
+// What Redis holds, asked by another client.
+func TestInteropRedisEncodings(t *testing.T) {
+	srv := rig.Redis(t)
+	c, err := redis.DialURL(srv.URL)
+	require.NoError(t, err)
+	defer c.Close()
+	s := openRedis(t, srv.URL, dedup.RedisOptions{TTL: time.Hour})
+	ask := func(args ...any) string {
+		t.Helper()
+		text, err := redis.String(c.Do(args[0].(string), args[1:]...))
+		require.NoError(t, err)
+		return text
+	}
+	raise(t, s, mark("vista.nodes.skyline-1.cpu.user", 1478021700000, 1))
+	require.Equal(t, "[1478021700, 1.0]", ask("GET", "flux.last.vista.nodes.skyline-1.cpu.user"))
+	ttl, err := redis.Int(c.Do("TTL", "flux.last.vista.nodes.skyline-1.cpu.user"))
+	require.NoError(t, err)
+	require.InDelta(t, 3600, ttl, 5)
+	n, err := redis.Int(c.Do("EXISTS", skylineHash))
+	require.NoError(t, err)
+	require.Zero(t, n)
+
+	_, err = c.Do("HSET", skylineHash, "h", "{'timestamp': 1478021760, 'value': None}")
+	require.NoError(t, err)
+	require.EqualValues(t, 1478021760000, last(t, s, "h"))
+	raise(t, s, mark("h", 1478021759000, 1), mark("new", 1478021700500, 1e-7))
+	require.Equal(t, "{'timestamp': 1478021760, 'value': None}", ask("HGET", skylineHash, "h"))
+	require.Equal(t, "{'timestamp': 1478021700.5, 'value': 1e-07}", ask("HGET", skylineHash, "new"))
+	raise(t, s, mark("h", 1478021761000, 1e16))
+	require.Equal(t, "{'timestamp': 1478021761, 'value': 1e+16}", ask("HGET", skylineHash, "h"))
+	require.Equal(t, "[1478021761, 1e+16]", ask("GET", "flux.last.h"))
+
+	for text, stored := range dedup.StoredTexts() {
+		_, err = c.Do("SET", "flux.last.m", text)
+		require.NoError(t, err)
+		require.Equal(t, stored, last(t, s, "m"), "%q", text)
+		_, _ = c.Do("HDEL", skylineHash, "m")
+		raise(t, s, mark("m", -10_000, 1))
+		if stored == dedup.None {
+			stored = -10_000
+		}
+		require.Equal(t, stored, last(t, s, "m"), "%q", text)
+		require.NoError(t, s.Remove(t.Context(), []byte("m")))
+	}
+}
+
+func TestInteropRedisLargeBatch(t *testing.T) {
+	srv := rig.Redis(t)
+	s := openRedis(t, srv.URL, dedup.RedisOptions{SkylineHash: true})
+	var m []dedup.Mark
+	for i := range 10_000 {
+		m = append(m, mark(fmt.Sprintf("servers.web-%05d.%s", i, strings.Repeat("x", i%200)), int64(i+1)*1000, float64(i)))
+	}
+	raise(t, s, m...)
+	back := make([]dedup.Mark, len(m))
+	for i := range m {
+		back[i].Metric = m[i].Metric
+	}
+	require.NoError(t, s.Last(t.Context(), back))
+	require.Equal(t, m, back)
+	require.EqualValues(t, 4, s.Stats().RoundTrips, "the script had to be sent, and the hash was new")
+	require.NoError(t, s.Last(t.Context(), back))
+	raise(t, s, m...)
+	require.EqualValues(t, 6, s.Stats().RoundTrips)
+}
+
+func TestInteropTwoGateways(t *testing.T) {
+	srv := rig.Redis(t)
+	a, b := openRedis(t, srv.URL, dedup.RedisOptions{}), openRedis(t, srv.SocketURL, dedup.RedisOptions{})
+	twice := twoGateways(t, a, b, 60)
+	t.Logf("accepted twice, from the race window: %d", twice)
+}
+
+// The server dies and comes back, empty.
+func TestInteropRedisRestart(t *testing.T) {
+	srv := rig.Redis(t)
+	s := openRedis(t, srv.URL, dedup.RedisOptions{})
+	f := &dedup.Filter{Store: s}
+	require.Equal(t, "new", judge(t, f, at(1000)...))
+	f.Kept(at(1000))
+	srv.Kill()
+	err := f.Judge(t.Context(), at(2000), make([]dedup.Verdict, 1))
+	require.ErrorIs(t, err, dedup.ErrUnavailable)
+	require.ErrorIs(t, f.Done(t.Context(), at(1000)), dedup.ErrUnavailable)
+	srv.Restart()
+	require.Equal(t, "duplicate,late,new", judge(t, f, at(1000, 500, 2000)...))
+	require.NoError(t, f.Retry(t.Context()))
+	require.EqualValues(t, 1000, last(t, s, "m"))
+}
+
+// A server that is stopped but keeps its sockets.
+func TestInteropRedisHangs(t *testing.T) {
+	srv := rig.Redis(t)
+	raise(t, openRedis(t, srv.URL, dedup.RedisOptions{}), mark("m", 1000, 1))
+	quick := openRedis(t, srv.URL, dedup.RedisOptions{Timeout: 50 * time.Millisecond})
+	patient := openRedis(t, srv.URL, dedup.RedisOptions{Timeout: time.Minute})
+	srv.Pause()
+	require.ErrorIs(t, quick.Last(t.Context(), at(0)), dedup.ErrUnavailable)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, patient.Last(ctx, at(0)), context.DeadlineExceeded)
+	srv.Continue()
+	require.EqualValues(t, 1000, last(t, patient, "m"))
+	require.Eventually(t, func() bool {
+		m := at(0)
+		return quick.Last(context.Background(), m) == nil && m[0].Timestamp == 1000
+	}, time.Minute, 10*time.Millisecond)
+}
+
+func TestInteropRedisPassword(t *testing.T) {
+	srv := rig.Redis(t, "--requirepass", "s3cret/&")
+	s := openRedis(t, "redis://:s3cret%2F%26@"+srv.Addr+"/5", dedup.RedisOptions{})
+	raise(t, s, mark("m", 1000, 1))
+	s = openRedis(t, srv.SocketURL, dedup.RedisOptions{Password: "s3cret/&"})
+	raise(t, s, mark("m", 1000, 1))
+	s = openRedis(t, srv.SocketURL, dedup.RedisOptions{})
+	require.ErrorIs(t, s.Raise(t.Context(), at(1)), dedup.ErrUnavailable)
+}
+
+// The cost of a point at 450 a request, here and in the server.
+func BenchmarkInteropRedis(b *testing.B) {
+	srv := rig.Redis(b)
+	s := openRedis(b, srv.URL, dedup.RedisOptions{})
+	f := &dedup.Filter{Store: s}
+	reqs, out := batches(10_000, 450), make([]dedup.Verdict, 450)
+	ts := int64(1478021700000)
+	c, err := redis.DialURL(srv.URL)
+	require.NoError(b, err)
+	defer c.Close()
+	n, server, client := 0, serverCPU(b, c), ownCPU(b)
+	for i := 0; b.Loop(); i++ {
+		if i%len(reqs) == 0 {
+			ts += 10_000
+		}
+		r := reqs[i%len(reqs)]
+		if err := cycle(b.Context(), f, r, out, ts); err != nil {
+			b.Fatal(err)
+		}
+		n += len(r)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/point")
+	b.ReportMetric((serverCPU(b, c)-server)*1e9/float64(n), "server-ns/point")
+	b.ReportMetric((ownCPU(b)-client)*1e9/float64(n), "cpu-ns/point")
+}
+
+// serverCPU returns the seconds that the server has computed.
+func serverCPU(b *testing.B, c redis.Conn) (seconds float64) {
+	text, err := redis.String(c.Do("INFO", "cpu"))
+	require.NoError(b, err)
+	for _, name := range []string{"used_cpu_sys:", "used_cpu_user:"} {
+		_, rest, ok := strings.Cut(text, name)
+		require.True(b, ok)
+		v, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+		require.NoError(b, err)
+		seconds += v
+	}
+	return seconds
+}
+
+// ownCPU returns the seconds that this process has computed, by the kernel's
+// clock of 100 ticks a second.
+func ownCPU(b *testing.B) float64 {
+	text, err := os.ReadFile("/proc/self/stat")
+	if errors.Is(err, os.ErrNotExist) {
+		return 0
+	}
+	require.NoError(b, err)
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	user, err := strconv.ParseFloat(fields[11], 64)
+	require.NoError(b, err)
+	sys, err := strconv.ParseFloat(fields[12], 64)
+	require.NoError(b, err)
+	return (user + sys) / 100
+}
+
+// The two halves of it.
+func BenchmarkInteropRedisHalves(b *testing.B) {
+	srv := rig.Redis(b)
+	c, err := redis.DialURL(srv.URL)
+	require.NoError(b, err)
+	defer c.Close()
+	s := openRedis(b, srv.URL, dedup.RedisOptions{})
+	reqs := batches(10_000, 450)
+	ts := int64(1478021700000)
+	for name, f := range map[string]func([]dedup.Mark) error{
+		"last": func(m []dedup.Mark) error { return s.Last(b.Context(), m) },
+		"raise": func(m []dedup.Mark) error {
+			for i := range m {
+				m[i].Timestamp = ts
+			}
+			return s.Raise(b.Context(), m)
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			n, server, client := 0, serverCPU(b, c), ownCPU(b)
+			for i := 0; b.Loop(); i++ {
+				ts += 1000
+				r := reqs[i%len(reqs)]
+				if err := f(r); err != nil {
+					b.Fatal(err)
+				}
+				n += len(r)
+			}
+			b.ReportMetric((serverCPU(b, c)-server)*1e9/float64(n), "server-ns/point")
+			b.ReportMetric((ownCPU(b)-client)*1e9/float64(n), "cpu-ns/point")
+		})
+	}
+}

@@ -1,0 +1,256 @@
+package dedup
+
+import (
+	"context"
+	"hash/maphash"
+	"math"
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// DefaultMaxMetrics is Memory's bound where MaxMetrics is 0.
+	DefaultMaxMetrics = 1_000_000
+	// DefaultMaxBytes is Memory's bound where MaxBytes is 0: 256 MiB, enough
+	// for DefaultMaxMetrics names of 150 bytes.
+	DefaultMaxBytes = 256 << 20
+)
+
+// Memory is a Store in this process: a table of bounded size. When it is full
+// the metric that was read or raised least recently goes first; a point of it
+// may then be delivered twice.
+//
+// The zero value is ready for use. Fields are read at the first call and must
+// not change afterwards. Memory must not be copied.
+//
+// The table is sharded by name from 1,025 metrics up: least recently used is
+// then meant within the shard that needs room. Last and Raise of a known metric
+// allocate nothing. Neither ever fails.
+type Memory struct {
+	// MaxMetrics bounds the number of metrics; 0 means DefaultMaxMetrics.
+	MaxMetrics int
+	// MaxBytes bounds the memory of names and marks, roughly counted; 0 means
+	// DefaultMaxBytes.
+	MaxBytes int64
+
+	once    sync.Once
+	seed    maphash.Seed
+	shift   uint // hash >> shift is the shard
+	shards  []memoryShard
+	metrics atomic.Int64
+	bytes   atomic.Int64
+	evicted atomic.Uint64
+}
+
+// MemoryStats is a snapshot of a Memory.
+type MemoryStats struct {
+	Metrics int64  // metrics that have a mark now
+	Bytes   int64  // memory they take, roughly
+	Evicted uint64 // marks dropped to make room, since the start
+}
+
+type memoryShard struct {
+	mu     sync.Mutex
+	t      table[memoryMark]
+	newest int32 // ends of the list by last use, slot plus one; 0: empty
+	oldest int32
+	_      [32]byte // keeps neighbours' locks off this cache line
+}
+
+// memoryMark is a mark in the list by last use; the links are slots plus one.
+type memoryMark struct {
+	ts           int64
+	value        float64
+	newer, older int32
+}
+
+// memoryMarkBytes is what a metric takes besides its name: slot and cells.
+const memoryMarkBytes = 80
+
+func (s *Memory) init() {
+	s.once.Do(func() {
+		s.seed = maphash.MakeSeed()
+		if s.MaxMetrics <= 0 {
+			s.MaxMetrics = DefaultMaxMetrics
+		}
+		if s.MaxBytes <= 0 {
+			s.MaxBytes = DefaultMaxBytes
+		}
+		n := 1
+		s.shift = 64
+		if s.MaxMetrics > 1024 {
+			n, s.shift = maxShards, 64-maxShardsBits
+		}
+		s.shards = make([]memoryShard, n)
+	})
+}
+
+// maxShards is the number of shards of a table that is large enough to have
+// several.
+const (
+	maxShardsBits = 6
+	maxShards     = 1 << maxShardsBits
+)
+
+// Last implements Store.
+func (s *Memory) Last(_ context.Context, m []Mark) error {
+	s.init()
+	var sh *memoryShard
+	for i := range m {
+		h := hashName(s.seed, m[i].Metric)
+		sh = s.hold(sh, h)
+		m[i].Timestamp, m[i].Value = sh.last(h, m[i].Metric)
+	}
+	sh.unlock()
+	return nil
+}
+
+// Raise implements Store.
+func (s *Memory) Raise(_ context.Context, m []Mark) error {
+	s.init()
+	var sh *memoryShard
+	for i := range m {
+		h := hashName(s.seed, m[i].Metric)
+		sh = s.hold(sh, h)
+		if k := sh.t.find(h, m[i].Metric); k >= 0 {
+			sh.touch(k)
+			sh.raise(k, m[i].Timestamp, m[i].Value)
+		} else if m[i].Timestamp != None {
+			k = s.add(sh, h, string(m[i].Metric))
+			sh.raise(k, m[i].Timestamp, m[i].Value)
+		}
+	}
+	sh.unlock()
+	return nil
+}
+
+// raiseName is Raise of one mark in a shard that is held. The name must never
+// change; it is not copied. The metric has been read before, and keeps its place
+// in the list.
+func (s *Memory) raiseName(sh *memoryShard, hash uint64, name string, ts int64, value float64) {
+	k := sh.t.find(hash, asBytes(name))
+	if k < 0 {
+		k = s.add(sh, hash, name)
+	}
+	sh.raise(k, ts, value)
+}
+
+// hold returns the hash's shard, locked, given the one that is held, or nil:
+// neighbours that share a shard cost one lock.
+func (s *Memory) hold(held *memoryShard, hash uint64) *memoryShard {
+	sh := &s.shards[hash>>s.shift]
+	if sh != held {
+		held.unlock()
+		sh.mu.Lock()
+	}
+	return sh
+}
+
+// unlock releases a shard that hold returned, or nil.
+func (sh *memoryShard) unlock() {
+	if sh != nil {
+		sh.mu.Unlock()
+	}
+}
+
+func (sh *memoryShard) last(hash uint64, metric []byte) (int64, float64) {
+	k := sh.t.find(hash, metric)
+	if k < 0 {
+		return None, math.NaN()
+	}
+	sh.touch(k)
+	v := &sh.t.slots[k].val
+	return v.ts, v.value
+}
+
+func (sh *memoryShard) raise(k int32, ts int64, value float64) {
+	if v := &sh.t.slots[k].val; ts > v.ts {
+		v.ts, v.value = ts, value
+	}
+}
+
+// add inserts a metric without a mark at the new end of the list, and evicts from the old end
+// of the same shard while the whole is over its bounds.
+func (s *Memory) add(sh *memoryShard, hash uint64, name string) int32 {
+	i := sh.t.insert(hash, name)
+	sh.t.slots[i].val.ts = None
+	sh.link(i)
+	n := s.metrics.Add(1)
+	b := s.bytes.Add(int64(len(name)) + memoryMarkBytes)
+	for (n > int64(s.MaxMetrics) || b > s.MaxBytes) && sh.oldest != i+1 {
+		old := sh.oldest - 1
+		n, b = s.drop(sh, old)
+		s.evicted.Add(1)
+	}
+	return i
+}
+
+// drop removes slot i and returns what is left in the whole table.
+func (s *Memory) drop(sh *memoryShard, i int32) (metrics, bytes int64) {
+	size := int64(len(sh.t.slots[i].name)) + memoryMarkBytes
+	sh.unlink(i)
+	sh.t.remove(i)
+	return s.metrics.Add(-1), s.bytes.Add(-size)
+}
+
+// touch makes slot i the newest.
+func (sh *memoryShard) touch(i int32) {
+	if sh.newest != i+1 {
+		sh.unlink(i)
+		sh.link(i)
+	}
+}
+
+func (sh *memoryShard) link(i int32) {
+	v := &sh.t.slots[i].val
+	v.newer, v.older = 0, sh.newest
+	if sh.newest != 0 {
+		sh.t.slots[sh.newest-1].val.newer = i + 1
+	} else {
+		sh.oldest = i + 1
+	}
+	sh.newest = i + 1
+}
+
+func (sh *memoryShard) unlink(i int32) {
+	v := &sh.t.slots[i].val
+	if v.newer != 0 {
+		sh.t.slots[v.newer-1].val.older = v.older
+	} else {
+		sh.newest = v.older
+	}
+	if v.older != 0 {
+		sh.t.slots[v.older-1].val.newer = v.newer
+	} else {
+		sh.oldest = v.newer
+	}
+}
+
+// Set puts a mark in place whatever was there, also an earlier one. It is for
+// people who mend a mark; everything else raises.
+func (s *Memory) Set(_ context.Context, m Mark) error {
+	s.init()
+	h := hashName(s.seed, m.Metric)
+	sh := s.hold(nil, h)
+	defer sh.unlock()
+	k := sh.t.find(h, m.Metric)
+	switch {
+	case k >= 0 && m.Timestamp == None:
+		s.drop(sh, k)
+	case k >= 0:
+		sh.t.slots[k].val.ts, sh.t.slots[k].val.value = m.Timestamp, m.Value
+	case m.Timestamp != None:
+		sh.raise(s.add(sh, h, string(m.Metric)), m.Timestamp, m.Value)
+	}
+	return nil
+}
+
+// Remove forgets a metric's mark.
+func (s *Memory) Remove(ctx context.Context, metric []byte) error {
+	return s.Set(ctx, Mark{Metric: metric, Timestamp: None})
+}
+
+// Stats returns the table's figures.
+func (s *Memory) Stats() MemoryStats {
+	return MemoryStats{Metrics: s.metrics.Load(), Bytes: s.bytes.Load(), Evicted: s.evicted.Load()}
+}

@@ -1,0 +1,206 @@
+package dedup
+
+import "math"
+
+// state is where a point stands between the door and its delivery.
+type state uint8
+
+const (
+	reserved  state = iota // judged New; its request has not been stored yet
+	kept                   // stored, to be delivered
+	delivered              // delivered, but an older point of the metric is not
+)
+
+type point struct {
+	ts    int64
+	value float64 // of a delivered point
+	by    uint32  // the Judge call that reserved it
+	state state
+}
+
+// entry is what the filter knows of a metric: its points by timestamp, of which
+// one or two lie in place; once there have been more, all lie in far, whose room
+// is used again. With its name it fills two cache lines.
+type entry struct {
+	// due is a mark that the store may not have yet: being raised, or waiting
+	// for it because the store was away.
+	due      int64
+	dueValue float64
+	askedBy  uint32 // the Judge call of ask; 0: none
+	ask      int32  // index in that call's question
+	at       int32  // far's points start here; while far is nil, points in near
+	queued   bool   // in the shard's list of due marks
+	near     [2]point
+	far      []point
+}
+
+func (e *entry) view() []point {
+	if e.far != nil {
+		return e.far[e.at:]
+	}
+	return e.near[:e.at]
+}
+
+// find returns the index of ts, or where it would stand. Almost always that is
+// the end: senders are in order.
+func (e *entry) find(ts int64) (int, bool) {
+	v := e.view()
+	lo, hi := 0, len(v)
+	for lo < hi {
+		mid := hi - 1
+		if hi != len(v) {
+			mid = int(uint(lo+hi) >> 1)
+		}
+		switch {
+		case v[mid].ts == ts:
+			return mid, true
+		case v[mid].ts < ts:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return lo, false
+}
+
+// insert puts q at index i and returns by how many points the room in far grew.
+func (e *entry) insert(i int, q point) (grown int) {
+	if e.far == nil {
+		if e.at < int32(len(e.near)) {
+			copy(e.near[i+1:], e.near[i:e.at])
+			e.near[i] = q
+			e.at++
+			return 0
+		}
+		e.far = append(make([]point, 0, 4), e.near[:]...)
+		e.at, grown = 0, 4
+	}
+	if len(e.far) == cap(e.far) && e.at > 0 {
+		e.pack()
+	}
+	room := cap(e.far)
+	e.far = append(e.far, point{})
+	v := e.view()
+	copy(v[i+1:], v[i:])
+	v[i] = q
+	return grown + cap(e.far) - room
+}
+
+// remove takes out the point at index i.
+func (e *entry) remove(i int) {
+	if i == 0 {
+		e.trim(1)
+		return
+	}
+	v := e.view()
+	copy(v[i:], v[i+1:])
+	e.shorten()
+}
+
+func (e *entry) shorten() {
+	if e.far == nil {
+		e.at--
+		return
+	}
+	e.far = e.far[:len(e.far)-1]
+	if int(e.at) == len(e.far) {
+		e.far, e.at = e.far[:0], 0
+	}
+}
+
+// trim takes out the first k points. What stays moves only once half the room
+// is free, so that a point costs the same however many there are.
+func (e *entry) trim(k int) {
+	if e.far == nil {
+		copy(e.near[:], e.near[k:e.at])
+		e.at -= int32(k)
+		return
+	}
+	e.at += int32(k)
+	if int(e.at)*2 >= len(e.far) {
+		e.pack()
+	}
+}
+
+func (e *entry) pack() {
+	n := copy(e.far, e.far[e.at:])
+	e.far, e.at = e.far[:n], 0
+}
+
+// shrink gives back far's room where less than a quarter is used, and returns
+// by how many points.
+func (e *entry) shrink() int {
+	n, room := len(e.view()), cap(e.far)
+	if e.far == nil || n*4 > room {
+		return 0
+	}
+	e.pack()
+	if n <= len(e.near) {
+		e.at = int32(copy(e.near[:], e.far))
+		e.far = nil
+		return room
+	}
+	e.far = append(make([]point, 0, n), e.far...)
+	return room - cap(e.far)
+}
+
+// advance takes the delivered points that nothing older holds back off the
+// front, and makes the newest of them the due mark. It tells whether the due
+// mark rose.
+func (e *entry) advance() bool {
+	v := e.view()
+	k := 0
+	for k < len(v) && v[k].state == delivered {
+		k++
+	}
+	if k == 0 {
+		return false
+	}
+	top := v[k-1]
+	e.trim(k)
+	if top.ts <= e.due {
+		return false
+	}
+	e.due, e.dueValue = top.ts, top.value
+	return true
+}
+
+// idle tells that the entry holds nothing worth keeping.
+func (e *entry) idle() bool { return len(e.view()) == 0 && e.due == None && !e.queued }
+
+// evict drops the oldest half, or at least two, of the points that are not
+// merely reserved, and returns how many, and how many of those are still to be
+// delivered.
+func (e *entry) evict() (dropped, owed int) {
+	v := e.view()
+	most := max(2, (len(v)+1)/2)
+	n := 0
+	for _, q := range v {
+		if q.state == reserved || dropped == most {
+			v[n] = q
+			n++
+			continue
+		}
+		dropped++
+		if q.state == kept {
+			owed++
+		}
+	}
+	for range dropped {
+		e.shorten()
+	}
+	return dropped, owed
+}
+
+// known is the verdict on a point that equals this one, in the Judge call given.
+func (q *point) known(call uint32) Verdict {
+	switch {
+	case q.state == reserved && q.by == call:
+		return twin
+	case q.state == reserved:
+		return InFlight
+	}
+	return Duplicate
+}
+
+const noLimit = math.MaxInt64

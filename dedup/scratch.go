@@ -1,0 +1,71 @@
+package dedup
+
+import "slices"
+
+// scratch is a call's working room, used again by later calls. Slices by point
+// have one element a point of the call.
+type scratch struct {
+	hash  []uint64 // by point
+	order []int32  // point indexes by shard, within a shard as given
+	runs  []run
+
+	// Judge.
+	call     uint32
+	slot     []int32 // by point: of a point that was claimed
+	ask      []int32 // by point: its metric's index in marks
+	undo     []bool  // by point: the claim is to be taken back
+	undone   bool    // any of undo
+	marks    []Mark  // the question to the store; Done's marks to raise
+	markHash []uint64
+	markDue  []int64 // the due mark of that metric, None if it has none
+
+	// Done.
+	markSlot []int32
+}
+
+// run is a stretch of scratch.order whose points share a shard.
+type run struct{ shard, from, to int32 }
+
+// maxScratch bounds the points of a scratch that is kept for later.
+const maxScratch = 1 << 16
+
+// scratch returns working room with the points hashed and sorted by shard.
+func (f *Filter) scratch(pts []Mark) *scratch {
+	s := f.unused.Get().(*scratch)
+	n := len(pts)
+	s.hash = slices.Grow(s.hash[:0], n)[:n]
+	s.order = slices.Grow(s.order[:0], n)[:n]
+	s.slot = slices.Grow(s.slot[:0], n)[:n]
+	s.ask = slices.Grow(s.ask[:0], n)[:n]
+	s.undo = slices.Grow(s.undo[:0], n)[:n]
+	s.undone = false
+	s.runs = s.runs[:0]
+
+	var at [maxShards]int32
+	for i := range pts {
+		h := hashName(f.seed, pts[i].Metric)
+		s.hash[i] = h
+		at[h>>f.shift]++
+	}
+	from := int32(0)
+	for k := range f.shards {
+		if to := from + at[k]; to > from {
+			s.runs = append(s.runs, run{int32(k), from, to})
+			at[k], from = from, to
+		}
+	}
+	for i, h := range s.hash {
+		k := h >> f.shift
+		s.order[at[k]] = int32(i)
+		at[k]++
+	}
+	return s
+}
+
+func (f *Filter) putScratch(s *scratch) {
+	clear(s.marks) // they hold names
+	s.marks, s.markHash, s.markDue, s.markSlot = s.marks[:0], s.markHash[:0], s.markDue[:0], s.markSlot[:0]
+	if cap(s.hash) <= maxScratch && cap(s.marks) <= maxScratch {
+		f.unused.Put(s)
+	}
+}
