@@ -85,6 +85,22 @@ func TestInteropCarbonPausedRestartedKilled(t *testing.T) {
 	requireValues(t, graphite, "rig.c", now, map[int64]float64{now - 1: 3})
 }
 
+func TestInteropCarbonFlushesAtStop(t *testing.T) {
+	carbon := rig.CarbonCache(t, rig.CarbonOptions{FlushAtStop: true})
+	graphite := rig.GraphiteWeb(t, carbon)
+	now := time.Now().Unix()
+	conn, err := net.Dial("tcp", carbon.Line)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "rig.last 1 %d\n", now-1)
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	_, err = conn.Read(make([]byte, 1))
+	require.Equal(t, io.EOF, err, "carbon has read everything")
+	carbon.Restart()
+	requireValues(t, graphite, "rig.last", now, map[int64]float64{now - 1: 1})
+}
+
 func TestInteropCarbonRelaySendsPickleAndLine(t *testing.T) {
 	for _, protocol := range []string{"pickle", "line"} {
 		t.Run(protocol, func(t *testing.T) {
