@@ -45,6 +45,10 @@ type Options struct {
 	// random from its upper half. Zero means 100 ms and 30 s.
 	BackoffMin, BackoffMax time.Duration
 
+	// MaxReplayAge gives up points whose timestamp is further in the past than that, with the reason "replay_age", when
+	// they would be sent a second time because they had not been confirmed. Zero: none.
+	MaxReplayAge time.Duration
+
 	// Delivered is told of points once they are confirmed, in order, before the queue lets go of them. The batch is
 	// valid during the call.
 	Delivered func(b record.Batch)
@@ -77,6 +81,7 @@ type Worker struct {
 	sure   uint64    // ordinal up to which all points are confirmed or given up
 	skip   int       // points still to be passed over in the records that are read again
 	base   uint64    // ordinal of the first point of buf that is not a retry
+	tried  uint64    // ordinal up to which points have been handed to the sender at least once
 	retry  []uint64  // ordinals of the points at the front of buf that are sent a second time
 	win    points    // taken, not yet confirmed
 	rej    points    // rejected, not yet reported
@@ -242,7 +247,21 @@ func (w *Worker) wait(ctx context.Context) {
 
 // send hands the gathered points to the sender, once.
 func (w *Worker) send(ctx context.Context) {
-	res, err := w.o.Sender.Send(ctx, w.buf.batch())
+	batch := w.buf.batch()
+	if w.o.MaxReplayAge > 0 && w.base < w.tried {
+		n, stale := w.replay(batch)
+		batch = batch.First(n)
+		if stale {
+			res := Result{Taken: n}
+			for i := range n {
+				res.Rejected = append(res.Rejected, Rejected{Index: i, Reason: ReasonReplayAge})
+			}
+			w.settle(res)
+			return
+		}
+	}
+	w.tried = max(w.tried, w.base+uint64(batch.Len()-min(len(w.retry), batch.Len())))
+	res, err := w.o.Sender.Send(ctx, batch)
 	if err != nil {
 		w.failed(ctx, "send", err, res.RetryAfter)
 		return
@@ -252,9 +271,6 @@ func (w *Worker) send(ctx context.Context) {
 		return
 	}
 	w.fails = 0
-	if !w.unconfirmed() {
-		w.first = time.Now()
-	}
 	w.settle(res)
 	if w.buf.n > 0 && w.o.Linger > 0 {
 		w.linger = time.Now().Add(w.o.Linger)
@@ -264,8 +280,31 @@ func (w *Worker) send(ctx context.Context) {
 	}
 }
 
+// replay returns the length of the run of points at the front of batch that are all to be given up, as about to be sent
+// a second time and too old for that, or all not.
+func (w *Worker) replay(batch record.Batch) (n int, stale bool) {
+	oldest := time.Now().Add(-w.o.MaxReplayAge).UnixMilli()
+	again := len(w.retry) + int(w.tried-w.base)
+	var p record.Point
+	for c := batch.Cursor(); c.Next(&p); n++ {
+		old := n < again && p.Timestamp < oldest
+		if n == 0 {
+			stale = old
+		} else if old != stale {
+			break
+		}
+	}
+	return n, stale
+}
+
+// ReasonReplayAge is the reason for points that MaxReplayAge gives up.
+const ReasonReplayAge = "replay_age"
+
 // settle sorts the points that a Send took into the window, the rejected and those to be sent again.
 func (w *Worker) settle(res Result) {
+	if !w.unconfirmed() {
+		w.first = time.Now()
+	}
 	all := w.buf.batch()
 	if res.Taken == all.Len() && len(res.Rejected) == 0 && len(res.Retry) == 0 {
 		w.win.add(all)

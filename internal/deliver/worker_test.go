@@ -242,6 +242,48 @@ func TestFlushCutsABackoffShortOnce(t *testing.T) {
 	})
 }
 
+func TestReplayAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		fail := true
+		var sent [][]string
+		s := &fakeSender{
+			send: func(n []string) (Result, error) { sent = append(sent, n); return Result{Taken: len(n)}, nil },
+			confirm: func() error {
+				if fail {
+					fail = false
+					return errors.New("reset")
+				}
+				return nil
+			},
+		}
+		r := newRig(t, s, func(o *Options) {
+			o.ConfirmAfter, o.ConfirmBytes, o.MaxReplayAge = time.Second, 1<<20, time.Minute
+		})
+		addAt := func(names string, age time.Duration) {
+			var w record.Writer
+			for _, name := range names {
+				w.Add(&record.Point{Name: []byte(string(name)), Timestamp: now.Add(-age).UnixMilli()})
+			}
+			_, err := r.q.Append(context.Background(), w.Bytes(), w.Len())
+			require.NoError(t, err)
+		}
+		addAt("ab", time.Hour)
+		addAt("cd", 0)
+		addAt("ef", time.Hour)
+		addAt("g", 0)
+		stop := r.run(t)
+		r.pass(1500 * time.Millisecond)
+		addAt("hi", time.Hour) // never sent before
+		require.NoError(t, r.w.Flush(context.Background()))
+		require.Equal(t, [][]string{{"a", "b", "c", "d", "e", "f", "g"}, {"c", "d"}, {"g"}, {"h", "i"}}, sent)
+		require.Equal(t, []string{"c", "d", "g", "h", "i"}, r.delivered)
+		require.Equal(t, []string{"a replay_age", "b replay_age", "e replay_age", "f replay_age"}, r.failed)
+		require.Zero(t, r.q.Stats().Points)
+		stop()
+	})
+}
+
 func TestClosedQueueIsDeliveredAndRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &fakeSender{}, nil)

@@ -2,7 +2,7 @@ package queue
 
 const (
 	slabSize  = 256 << 10
-	keptSlabs = 4
+	keptSlabs = 24 // more than stand between two acknowledgements of Carbon's client
 )
 
 // slab is a stretch of memory that holds records one after the other.
