@@ -1,0 +1,204 @@
+package pickle
+
+import (
+	"bytes"
+	"fmt"
+	"hash/maphash"
+	"math"
+)
+
+// Defaults of [Encoder]: what carbon's own client sends at most, and what
+// carbon's receiver takes at most.
+const (
+	DefaultMaxPoints = 500
+	DefaultMaxBytes  = 1 << 20
+)
+
+// An Encoder writes datapoints as length-prefixed pickles of protocol 2, which
+// carbon reads under Python 2 and 3 alike. The zero value is ready. It keeps
+// scratch memory from call to call and is not for concurrent use.
+//
+// A whole timestamp is written as an integer, also after 2038; a fractional one
+// as a float. A value is always a float. A name that comes again is referred to
+// by the memo where that is shorter.
+type Encoder struct {
+	// MaxPoints is the most points in a frame. 0 means 500.
+	MaxPoints int
+	// MaxBytes is the longest body of a frame, its length prefix not counted.
+	// 0 means 1 MiB.
+	MaxBytes int
+
+	seed  maphash.Seed
+	ready bool     // seed is set
+	table []uint32 // point index plus one, by hash of the name
+	names []name   // one a point
+}
+
+// name is what the first pass finds out about the name of a point.
+type name struct {
+	hash  uint32
+	first uint32 // the earliest point of the same name
+	count uint32 // of a first: the points of that name
+	memo  uint32 // of a first, once written: memo index plus one, or 0 for none
+	wide  bool   // not ASCII: written as unicode
+}
+
+// PointError says which point [Encoder.AppendFrame] refused.
+type PointError struct {
+	Index int   // in the slice given to AppendFrame
+	Err   error // matches ErrName, ErrTimestamp or ErrTooLarge
+}
+
+func (e *PointError) Error() string { return fmt.Sprintf("%v (point %d)", e.Err, e.Index) }
+
+// Unwrap returns Err.
+func (e *PointError) Unwrap() error { return e.Err }
+
+// Sizes of what a frame is made of.
+const (
+	frameOverhead = 6       // PROTO 2 EMPTY_LIST MARK … APPENDS STOP
+	tupleBytes    = 2       // TUPLE2 twice
+	floatBytes    = 9       // BINFLOAT
+	longMemo      = 5       // LONG_BINPUT or LONG_BINGET
+	shortMemo     = 2       // BINPUT or BINGET
+	hugeFrame     = 1 << 30 // lengths are of 32 bits, and some readers take them as signed
+)
+
+// AppendFrame appends one frame with the first n of pts to dst and returns the
+// extended buffer. A frame ends where MaxPoints or MaxBytes is reached, so call
+// again with pts[n:] until none is left. Without points it appends nothing.
+//
+// If pts[n] can never be sent, the error is a [*PointError] with that index.
+// The points before it are in out as a frame (n may be 0, and out is dst then):
+// drop that point and call again with pts[n+1:]. Refused are names that
+// [CheckName] refuses, since they would inject or break a line downstream;
+// timestamps that are not finite, at which carbon hangs up; and a point alone
+// over MaxBytes. Values are written as they are, NaN and infinities too.
+//
+// AppendFrame keeps no reference to dst, pts or a name.
+func (e *Encoder) AppendFrame(dst []byte, pts []Datapoint) (out []byte, n int, err error) {
+	maxPoints, maxBytes := e.MaxPoints, e.MaxBytes
+	if maxPoints <= 0 {
+		maxPoints = DefaultMaxPoints
+	}
+	if maxBytes <= 0 {
+		maxBytes = DefaultMaxBytes
+	}
+	n, size, err := e.plan(pts[:min(len(pts), maxPoints)], min(maxBytes, hugeFrame))
+	if n == 0 {
+		return dst, 0, err
+	}
+	return e.write(dst, pts[:n], size), n, err
+}
+
+// plan is the first pass: it judges each point, finds repeated names, and
+// returns how many points fit and how long the body is at most.
+func (e *Encoder) plan(pts []Datapoint, maxBytes int) (n, size int, err error) {
+	e.prepare(len(pts))
+	size = frameOverhead
+	for i := range pts {
+		p := &pts[i]
+		wide := false
+		if !plainName(p.Name) {
+			if err := CheckName(p.Name); err != nil {
+				return i, size, &PointError{Index: i, Err: err}
+			}
+			wide = true
+		}
+		if p.Timestamp-p.Timestamp != 0 {
+			return i, size, &PointError{Index: i, Err: fmt.Errorf("%w: %v", ErrTimestamp, p.Timestamp)}
+		}
+		add := nameHeader(len(p.Name), wide) + len(p.Name) + timestampBytes(p.Timestamp) + floatBytes + tupleBytes
+		if add > maxBytes-size {
+			if add > maxBytes-frameOverhead {
+				err = &PointError{Index: i, Err: fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, add+frameOverhead, maxBytes)}
+			}
+			return i, size, err
+		}
+		size += add
+		e.enter(pts, i, wide)
+	}
+	return len(pts), size, nil
+}
+
+// prepare empties the table of names for up to n points.
+func (e *Encoder) prepare(n int) {
+	if !e.ready {
+		e.seed, e.ready = maphash.MakeSeed(), true
+	}
+	slots := 16
+	for slots < 2*n {
+		slots *= 2
+	}
+	if cap(e.table) < slots {
+		e.table = make([]uint32, slots)
+	}
+	e.table = e.table[:slots]
+	clear(e.table)
+	if cap(e.names) < n {
+		e.names = make([]name, n)
+	}
+	e.names = e.names[:n]
+}
+
+// enter finds the first point that has the name of pts[i].
+func (e *Encoder) enter(pts []Datapoint, i int, wide bool) {
+	if i > 0 && bytes.Equal(pts[i].Name, pts[i-1].Name) {
+		first := e.names[i-1].first
+		e.names[i].first = first
+		e.names[first].count++
+		return
+	}
+	hash := uint32(maphash.Bytes(e.seed, pts[i].Name))
+	mask := uint32(len(e.table) - 1)
+	for slot := hash & mask; ; slot = (slot + 1) & mask {
+		at := e.table[slot]
+		if at == 0 {
+			e.table[slot] = uint32(i) + 1
+			e.names[i] = name{hash: hash, first: uint32(i), count: 1, wide: wide}
+			return
+		}
+		if e.names[at-1].hash == hash && bytes.Equal(pts[at-1].Name, pts[i].Name) {
+			e.names[i].first = at - 1
+			e.names[at-1].count++
+			return
+		}
+	}
+}
+
+// nameHeader returns how many bytes precede a name of n bytes.
+func nameHeader(n int, wide bool) int {
+	if wide || n > math.MaxUint8 {
+		return 5
+	}
+	return 2
+}
+
+// wholeSeconds returns t as an integer if it is one and stays itself as one.
+func wholeSeconds(t float64) (int64, bool) {
+	if !(t > -1<<63 && t < 1<<63) {
+		return 0, false
+	}
+	i := int64(t)
+	return i, float64(i) == t && (i != 0 || !math.Signbit(t))
+}
+
+// timestampBytes returns how many bytes putTimestamp writes.
+func timestampBytes(t float64) int {
+	i, ok := wholeSeconds(t)
+	switch {
+	case !ok:
+		return floatBytes
+	case i == int64(int32(i)):
+		return 5
+	}
+	return 2 + longBytes(i)
+}
+
+// longBytes returns the length of i in two's complement.
+func longBytes(i int64) int {
+	n := 1
+	for ; n < 8 && i != i<<(64-8*n)>>(64-8*n); n++ {
+	}
+	return n
+}
