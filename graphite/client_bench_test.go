@@ -1,0 +1,76 @@
+package graphite_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fluxmetrics/fluxkit/graphite"
+)
+
+// BenchmarkClient sends to a peer that reads and forgets. Beside it stands what a program does that writes lines to a
+// connection itself and confirms nothing.
+func BenchmarkClient(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(b, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(io.Discard, c)
+				c.Close()
+			}()
+		}
+	}()
+	const batch = 500
+	var pts graphite.Batch
+	for i := range batch {
+		pts.Add(fmt.Sprintf("servers.web%03d.cpu.user", i), time.Unix(1700000000, 0), float64(i)+0.5)
+	}
+	points := func(b *testing.B, n int) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/point")
+	}
+	for _, p := range []graphite.Protocol{graphite.Pickle, graphite.Line} {
+		b.Run(p.String(), func(b *testing.B) {
+			c, err := graphite.NewClient(graphite.ClientConfig{Addrs: []string{l.Addr().String()}, Protocol: p})
+			require.NoError(b, err)
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				if err := c.Send(context.Background(), pts.Points()); err != nil {
+					b.Fatal(err)
+				}
+				n += batch
+			}
+			require.NoError(b, c.Flush(context.Background()))
+			points(b, n)
+			require.NoError(b, c.Close(context.Background()))
+		})
+	}
+	b.Run("fmt.Fprintf", func(b *testing.B) {
+		c, err := net.Dial("tcp", l.Addr().String())
+		require.NoError(b, err)
+		defer c.Close()
+		n := 0
+		for b.Loop() {
+			var text []byte
+			for _, p := range pts.Points() {
+				text = fmt.Appendf(text, "%s %v %d\n", p.Name, p.Value, p.Timestamp/1000)
+			}
+			if _, err := c.Write(text); err != nil {
+				b.Fatal(err)
+			}
+			n += batch
+		}
+		points(b, n)
+	})
+}
