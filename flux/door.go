@@ -115,6 +115,19 @@ func (d *door) admit(ctx context.Context, pts []graphite.Point, e entry) (*judgi
 	return j, err
 }
 
+// pass hands points that are not to be judged to the destination, all or none.
+func (d *door) pass(ctx context.Context, pts []graphite.Point, e entry) error {
+	n := uint64(len(pts))
+	d.received.Add(n)
+	err := d.send(ctx, pts, nil, e)
+	if err != nil {
+		d.reject(refusal(err), n)
+		return err
+	}
+	d.accepted.Add(n)
+	return nil
+}
+
 func (d *door) put(j *judging) {
 	clear(j.marks[:cap(j.marks)])
 	clear(j.kept[:cap(j.kept)])

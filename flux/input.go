@@ -198,8 +198,7 @@ func (s *Server) handlerFor(cfg *CarbonInput, try bool) graphite.Handler {
 		}
 		for len(pts) > 0 {
 			n := chunk(pts, limit)
-			j, err := s.door.admit(ctx, pts[:n], e)
-			s.door.put(j)
+			err := s.keep(ctx, pts[:n], e)
 			if errors.Is(err, ErrTooBig) { // counted; the sender could never get rid of it
 				s.log.Warn("a point of a carbon input is larger than the queue takes, and is dropped", "name", fmt.Sprintf("%.100s", pts[0].Name))
 			} else if err != nil {
@@ -221,4 +220,13 @@ func chunk(pts []graphite.Point, limit int) int {
 		}
 	}
 	return len(pts)
+}
+
+func (s *Server) keep(ctx context.Context, pts []graphite.Point, e entry) error {
+	if !e.judge || s.door.filter == nil {
+		return s.door.pass(ctx, pts, e)
+	}
+	j, err := s.door.admit(ctx, pts, e)
+	s.door.put(j)
+	return err
 }

@@ -26,6 +26,9 @@ type encoder struct {
 	oldest   int64 // points before it are passed over, Unix milliseconds
 	rejected []deliver.Rejected
 
+	lastTime int64  // of the line before
+	lastText []byte // as the end of a line
+
 	pts []pickle.Datapoint // of the frame that is being gathered
 	at  []int              // their indices in the batch
 }
@@ -59,7 +62,7 @@ func (e *encoder) next(p *record.Point) (i int, ok bool) {
 		if p.Timestamp < e.oldest {
 			continue
 		}
-		r := checkName(p.Name)
+		r := checkNameBytes(p.Name)
 		if r == 0 && p.Value != p.Value {
 			r = ReasonNaN // carbon would drop it without a word
 		}
@@ -82,7 +85,14 @@ func (e *encoder) appendLine(dst []byte) []byte {
 		return dst
 	}
 	start := len(dst)
-	dst = AppendLine(dst, Point{Name: p.Name, Timestamp: p.Timestamp, Value: p.Value})
+	dst = append(dst, p.Name...)
+	dst = append(dst, ' ')
+	dst = appendValue(dst, p.Value)
+	if p.Timestamp != e.lastTime || len(e.lastText) == 0 { // points of one moment come together
+		e.lastTime = p.Timestamp
+		e.lastText = append(appendSeconds(append(e.lastText[:0], ' '), p.Timestamp), '\n')
+	}
+	dst = append(dst, e.lastText...)
 	if len(dst)-start > maxLineSize+1 {
 		e.reject(i, ReasonTooLong, ReasonTooLong.Error())
 		return dst[:start]

@@ -80,6 +80,10 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, queue: q, stopped: make(chan struct{})}
 	c.sender = newCarbonSender(&c.cfg)
+	delivered := c.delivered
+	if cfg.Delivered == nil {
+		delivered = nil // spares the worker from keeping what is not confirmed
+	}
 	c.worker = deliver.New(deliver.Options{
 		Name:         "carbon " + cfg.Addrs[0],
 		Queue:        q,
@@ -89,7 +93,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		MaxReplayAge: cfg.MaxReplayAge,
 		BackoffMin:   cfg.BackoffMin,
 		BackoffMax:   cfg.BackoffMax,
-		Delivered:    c.delivered,
+		Delivered:    delivered,
 		Failed:       c.failed,
 		Logger:       cfg.Logger,
 	})
@@ -197,9 +201,7 @@ func (c *Client) view(b record.Batch) ([]Point, []byte) {
 }
 
 func (c *Client) delivered(b record.Batch) {
-	if c.cfg.Delivered != nil {
-		c.cfg.Delivered(c.view(b))
-	}
+	c.cfg.Delivered(c.view(b))
 }
 
 func (c *Client) failed(b record.Batch, rejected []deliver.Rejected) {

@@ -178,7 +178,7 @@ func (p *LineParser) parse(line []byte, pt *Point) Reason {
 	if !asciiFields(line, &f) {
 		return ReasonMalformed
 	}
-	if r := checkName(f[0]); r != 0 {
+	if r := checkNameBytes(f[0]); r != 0 {
 		return r
 	}
 	return p.finish(&f, p.AllowInf, pt)

@@ -26,6 +26,14 @@ func appendValue(dst []byte, v float64) []byte {
 		return strconv.AppendInt(dst, i, 10)
 	}
 	abs := math.Abs(v)
+	if abs < 1e9 && abs >= 1e-3 {
+		if i := math.Round(abs * 1e3); i/1e3 == abs {
+			return appendFraction(dst, v < 0, uint64(i), 1000)
+		}
+		if i := math.Round(abs * 1e6); i/1e6 == abs {
+			return appendFraction(dst, v < 0, uint64(i), 1_000_000)
+		}
+	}
 	switch {
 	case math.IsInf(v, 1):
 		return append(dst, "inf"...)
@@ -39,6 +47,21 @@ func appendValue(dst []byte, v float64) []byte {
 	start := len(dst)
 	dst = strconv.AppendFloat(dst, v, 'e', -1, 64)
 	return trimExponent(dst, start)
+}
+
+// appendFraction appends i/unit, which is no whole number, without zeros at its end. A decimal of up to 15 digits that
+// reads as some float64 is the shortest that does: no two of them read as the same one.
+func appendFraction(dst []byte, negative bool, i, unit uint64) []byte {
+	if negative {
+		dst = append(dst, '-')
+	}
+	dst = append(strconv.AppendUint(dst, i/unit, 10), '.')
+	for frac := i % unit; frac != 0; {
+		unit /= 10
+		dst = append(dst, byte('0'+frac/unit))
+		frac %= unit
+	}
+	return dst
 }
 
 // trimExponent turns the "e+21" or "e-07" at the end of dst[start:] into "e21" or "e-7".

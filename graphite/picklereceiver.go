@@ -150,7 +150,7 @@ func (c *pickleConn) message(body []byte, emit func(pickle.Datapoint)) error {
 func (c *pickleConn) emit(dp pickle.Datapoint) {
 	var reason Reason
 	if !c.r.Strict {
-		reason = checkName(dp.Name)
+		reason = checkNameBytes(dp.Name)
 	}
 	var ms int64
 	if reason == 0 {

@@ -1,6 +1,7 @@
 package graphite
 
 import (
+	"encoding/binary"
 	"fmt"
 	"unicode"
 	"unicode/utf8"
@@ -134,6 +135,28 @@ func checkName[T string | []byte](name T) Reason {
 		case c <= ' ' || c == 0x7f:
 			return nameReason(name)
 		case c >= utf8.RuneSelf:
+			return nameReason(name)
+		}
+	}
+	return 0
+}
+
+// checkNameBytes is checkName, eight bytes at a time.
+func checkNameBytes(name []byte) Reason {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	if len(name) == 0 {
+		return ReasonNameEmpty
+	}
+	rest := name
+	for ; len(rest) >= 8; rest = rest[8:] {
+		x := binary.LittleEndian.Uint64(rest)
+		del := x ^ 0x7f*ones
+		if ((x-0x21*ones)|((del-ones)&^del)|x)&high != 0 { // a byte below 0x21, of 0x7f, or above
+			return nameReason(name)
+		}
+	}
+	for _, c := range rest {
+		if c <= ' ' || c >= 0x7f {
 			return nameReason(name)
 		}
 	}

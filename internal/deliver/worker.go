@@ -49,8 +49,8 @@ type Options struct {
 	// they would be sent a second time because they had not been confirmed. Zero: none.
 	MaxReplayAge time.Duration
 
-	// Delivered is told of points once they are confirmed, in order, before the queue lets go of them. The batch is
-	// valid during the call.
+	// Delivered is told of points once they are confirmed, in order, a run at a time, before the queue lets go of them.
+	// The batch is valid during the call. Nil spares the worker from keeping what is not confirmed.
 	Delivered func(b record.Batch)
 	// Failed is told, likewise, of points that were rejected: rejected[i].Index counts within b.
 	Failed func(b record.Batch, rejected []Rejected)
@@ -83,7 +83,7 @@ type Worker struct {
 	base   uint64    // ordinal of the first point of buf that is not a retry
 	tried  uint64    // ordinal up to which points have been handed to the sender at least once
 	retry  []uint64  // ordinals of the points at the front of buf that are sent a second time
-	win    points    // taken, not yet confirmed
+	win    window    // taken, not yet confirmed
 	rej    points    // rejected, not yet reported
 	why    []Rejected
 	first  time.Time // when the oldest unconfirmed byte was sent
@@ -102,6 +102,59 @@ type Worker struct {
 type points struct {
 	b []byte
 	n int
+}
+
+// window is what was sent and is not confirmed: how much, and the points themselves when somebody wants to be told.
+type window struct {
+	keep  bool
+	n     int
+	size  int
+	parts []points // as they were sent
+	spare []points // memory for later parts
+}
+
+// add counts the points of b and keeps a copy of them.
+func (w *window) add(b record.Batch) {
+	if b.Len() == 0 {
+		return
+	}
+	w.n += b.Len()
+	w.size += b.Size()
+	if !w.keep {
+		return
+	}
+	if len(w.parts) == 0 || len(w.parts[len(w.parts)-1].b)+b.Size() > defaultBatchBytes {
+		w.parts = append(w.parts, w.fresh())
+	}
+	w.parts[len(w.parts)-1].add(b)
+}
+
+// swap adds all of p, without a copy, and returns empty points to go on with.
+func (w *window) swap(p points) points {
+	w.n += p.n
+	w.size += len(p.b)
+	if !w.keep {
+		p.reset()
+		return p
+	}
+	w.parts = append(w.parts, p)
+	return w.fresh()
+}
+
+func (w *window) fresh() (p points) {
+	if last := len(w.spare) - 1; last >= 0 {
+		p, w.spare = w.spare[last], w.spare[:last]
+	}
+	return p
+}
+
+func (w *window) reset() {
+	for _, p := range w.parts {
+		p.reset()
+		w.spare = append(w.spare, p)
+	}
+	clear(w.parts)
+	w.n, w.size, w.parts = 0, 0, w.parts[:0]
 }
 
 func (p *points) batch() record.Batch { return record.Concat(p.b, p.n) }
@@ -132,7 +185,7 @@ func New(o Options) *Worker {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{o: o, log: log, read: o.Queue.Acked(), kick: make(chan struct{}, 1), stats: Stats{Rejected: map[string]uint64{}}}
+	return &Worker{o: o, log: log, read: o.Queue.Acked(), kick: make(chan struct{}, 1), win: window{keep: o.Delivered != nil}, stats: Stats{Rejected: map[string]uint64{}}}
 }
 
 // Run delivers until ctx ends, then closes the sender. What is not confirmed stays in the queue.
@@ -205,7 +258,7 @@ func (w *Worker) confirmDue() bool {
 	if w.o.ConfirmBytes == 0 && w.o.ConfirmAfter == 0 {
 		return true
 	}
-	return len(w.win.b) >= w.o.ConfirmBytes ||
+	return w.win.size >= w.o.ConfirmBytes ||
 		time.Since(w.first) >= w.o.ConfirmAfter ||
 		w.buf.n == 0 && w.flushing.Load() > 0
 }
@@ -307,9 +360,8 @@ func (w *Worker) settle(res Result) {
 	}
 	all := w.buf.batch()
 	if res.Taken == all.Len() && len(res.Rejected) == 0 && len(res.Retry) == 0 {
-		w.win.add(all)
 		w.base, w.retry = w.ordinal(), nil
-		w.buf.reset()
+		w.buf = w.win.swap(w.buf)
 		return
 	}
 	origin := func(i int) uint64 {
@@ -363,8 +415,8 @@ func (w *Worker) confirm(ctx context.Context) {
 		w.failed(ctx, "confirm", err, 0)
 		return
 	}
-	if w.win.n > 0 && w.o.Delivered != nil {
-		w.o.Delivered(w.win.batch())
+	for i := range w.win.parts {
+		w.o.Delivered(w.win.parts[i].batch())
 	}
 	if w.rej.n > 0 && w.o.Failed != nil {
 		w.o.Failed(w.rej.batch(), w.why)
