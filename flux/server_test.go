@@ -178,6 +178,31 @@ func TestTimestampsCanBeOverwritten(t *testing.T) {
 	require.Equal(t, []graphitetest.Sample{{Timestamp: 1234567890, Value: 1}}, r.carbon.Points("a"))
 }
 
+func TestRulesOfCarbonInputs(t *testing.T) {
+	noLeaks(t)
+	const text = "a 1 1700000000\nb\u00a02 1700000000\nc inf 1700000000\nd 4 1700000000" // a no-break space, no last newline
+	f := func(want []string, change func(*flux.CarbonInput)) {
+		t.Helper()
+		r := newRig(t, func(c *flux.Config) {
+			c.Line = &flux.CarbonInput{Listen: "127.0.0.1:0"}
+			change(c.Line)
+		})
+		r.run()
+		r.sendAll("line", text)
+		r.flush()
+		var got []string
+		for _, p := range r.carbon.All() {
+			got = append(got, p.Metric)
+		}
+		require.Equal(t, want, got)
+		r.account()
+	}
+	f([]string{"a", "d"}, func(*flux.CarbonInput) {})
+	f([]string{"a", "c", "d"}, func(in *flux.CarbonInput) { in.AllowInf = true })
+	f([]string{"a", "b", "c"}, func(in *flux.CarbonInput) { in.Strict = true })
+	f([]string{"a"}, func(in *flux.CarbonInput) { in.Strict, in.MaxLine = true, 14 })
+}
+
 func TestUDPInput(t *testing.T) {
 	noLeaks(t)
 	r := newRig(t, func(c *flux.Config) { c.UDP = &flux.CarbonInput{Listen: "127.0.0.1:0"} })
