@@ -254,6 +254,9 @@ func (d *door) round(ctx context.Context, j *judging, pts []graphite.Point, e en
 		d.filter.Kept(j.kept)
 		j.clearSend()
 	}
+	if waiting > 0 && e.try {
+		return fmt.Errorf("%w: another sender of the same points waits for room", ErrFull)
+	}
 	if waiting > 0 {
 		return d.filter.Wait(ctx, j.marks)
 	}

@@ -300,6 +300,33 @@ func TestTryIngestDoesNotWait(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
+// TestTryIngestDoesNotWaitForOthers has one caller wait for room with a point that another one tries.
+func TestTryIngestDoesNotWaitForOthers(t *testing.T) {
+	noLeaks(t)
+	r := newRig(t, func(c *flux.Config) {
+		c.HTTP = nil
+		c.Destination.Carbon.MemoryMax = 64 << 10
+		c.Destination.Carbon.Addrs = []string{"127.0.0.1:1"}
+	})
+	for i := 0; ; i++ {
+		if _, err := r.server.TryIngest(points(fmt.Sprint("m", i), 1, time.Now())); err != nil {
+			break
+		}
+	}
+	at := time.Now()
+	ctx, cancel := context.WithCancel(context.Background())
+	waited := make(chan error, 1)
+	go func() { _, err := r.server.Ingest(ctx, points("same", 1, at)); waited <- err }()
+	require.Eventually(t, func() bool {
+		_, err := r.server.TryIngest(points("same", 1, at))
+		require.ErrorIs(t, err, flux.ErrFull)
+		return strings.Contains(err.Error(), "another sender")
+	}, 20*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-waited, flux.ErrFull)
+	r.account()
+}
+
 func TestCloseSaysWhatIsLost(t *testing.T) {
 	noLeaks(t)
 	r := newRig(t, func(c *flux.Config) { c.Destination.Carbon.Addrs = []string{"127.0.0.1:1"} })

@@ -27,7 +27,9 @@ type decodeCmd struct {
 }
 
 func (c *decodeCmd) Help() string {
-	return `  flux decode capture.bin
+	return `Examples:
+
+  flux decode capture.bin
   nc -l 2004 | flux decode --format json
   echo '80 02 5d 55 01 61 4b 01 4b 02 86 86 61 2e' | flux decode --raw --hex
 

@@ -31,7 +31,9 @@ type sendCmd struct {
 }
 
 func (c *sendCmd) Help() string {
-	return `  flux send --to line://127.0.0.1:2003 servers.web.load 0.5
+	return `Examples:
+
+  flux send --to line://127.0.0.1:2003 servers.web.load 0.5
   flux send --to pickle://127.0.0.1:2004 < points.txt
   flux send --to http://127.0.0.1:8000 --key-file key.txt servers.web.load 0.5 1700000000`
 }
