@@ -1,6 +1,7 @@
 // Package rig starts real servers for the interop tests: carbon-cache,
 // carbon-relay, carbon-c-relay, graphite-web and redis-server as Debian ships
-// them, and the flux program of this module.
+// them, the flux program of this module, and a sink, a Carbon of our own for loss
+// tests, which may stand behind a network that loses packets.
 //
 // Every starter takes a testing.TB and follows one mechanism, [Start]:
 //

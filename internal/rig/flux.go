@@ -10,8 +10,11 @@ import (
 	"testing"
 )
 
-// buildFlux runs once in a test binary, however many tests ask.
-var buildFlux = sync.OnceValues(compileFlux)
+// Each runs once in a test binary, however many tests ask.
+var (
+	buildFlux = sync.OnceValues(func() (string, error) { return compile("./cmd/flux", "flux-under-test") })
+	buildSink = sync.OnceValues(func() (string, error) { return compile("./internal/rig/sink", "sink") })
+)
 
 // BuildFlux builds cmd/flux, once in a test binary, and returns the program's
 // path.
@@ -33,7 +36,8 @@ func StartFlux(t testing.TB, args ...string) *Process {
 	return Start(t, Spec{Name: "flux", Path: BuildFlux(t), Args: args})
 }
 
-func compileFlux() (string, error) {
+// compile builds a program of this module.
+func compile(folder, name string) (string, error) {
 	module, err := goTool("list", "-m", "-f", "{{.Dir}}")
 	if err != nil {
 		return "", err
@@ -42,8 +46,8 @@ func compileFlux() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "flux-under-test")
-	if _, err := goTool("build", "-C", strings.TrimSpace(module), "-o", path, "./cmd/flux"); err != nil {
+	path := filepath.Join(dir, name)
+	if _, err := goTool("build", "-C", strings.TrimSpace(module), "-o", path, folder); err != nil {
 		return "", err
 	}
 	return path, nil
