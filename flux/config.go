@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/blueflood"
@@ -18,6 +19,8 @@ const (
 	DefaultMaxFuture       = time.Minute
 	DefaultMaxFutureCarbon = 24 * time.Hour
 	DefaultMaxBody         = 8 << 20
+	DefaultMaxBodies       = 64 << 20
+	DefaultMaxHTTPConns    = 4096
 	DefaultMaxPoints       = 10_000
 	DefaultRoomWait        = time.Second
 	DefaultDrainTimeout    = 30 * time.Second
@@ -65,6 +68,11 @@ type HTTPConfig struct {
 	MaxAge, MaxFuture time.Duration
 	// MaxBody bounds a request's body, in bytes after decompression.
 	MaxBody int64
+	// MaxBodies bounds the memory of all bodies of more than 16 KiB that are being read and handled, in bytes. What finds
+	// no room there is answered 503.
+	MaxBodies int64
+	// MaxConns bounds the connections served at one time; more wait.
+	MaxConns int
 	// MaxPoints bounds the points of one request.
 	MaxPoints int
 	// RoomWait is how long a request waits for room in a full queue before it is answered 503.
@@ -121,6 +129,8 @@ func (c Config) withDefaults() Config {
 		h.MaxAge = orDefault(h.MaxAge, DefaultMaxAge)
 		h.MaxFuture = orDefault(h.MaxFuture, DefaultMaxFuture)
 		h.MaxBody = orDefault(h.MaxBody, DefaultMaxBody)
+		h.MaxBodies = orDefault(h.MaxBodies, max(DefaultMaxBodies, 4*h.MaxBody))
+		h.MaxConns = orDefault(h.MaxConns, DefaultMaxHTTPConns)
 		h.MaxPoints = orDefault(h.MaxPoints, DefaultMaxPoints)
 		h.RoomWait = orDefault(h.RoomWait, DefaultRoomWait)
 		c.HTTP = &h
@@ -170,9 +180,9 @@ func (c Config) check() error {
 	if c.HTTP == nil {
 		return nil
 	}
-	if c.HTTP.MaxBody < 0 || c.HTTP.MaxPoints < 0 || c.HTTP.RoomWait < 0 {
-		return configError("HTTP limits cannot be negative: body %d bytes, %d points, wait %v",
-			c.HTTP.MaxBody, c.HTTP.MaxPoints, c.HTTP.RoomWait)
+	if h := c.HTTP; h.MaxBody < 0 || h.MaxBodies < h.MaxBody || h.MaxConns < 0 || h.MaxPoints < 0 || h.RoomWait < 0 {
+		return configError("HTTP limits cannot be negative, nor all bodies' less than one's: body %d bytes, all bodies %d, %d connections, %d points, wait %v",
+			h.MaxBody, h.MaxBodies, h.MaxConns, h.MaxPoints, h.RoomWait)
 	}
 	return c.HTTP.checkKeys()
 }
@@ -202,6 +212,9 @@ func (h *HTTPConfig) checkKeys() error {
 			return configError("keys %d and %d are the same", j+1, i+1)
 		}
 		seen[k.Secret] = i
+		if strings.HasPrefix(k.Prefix, "=") || strings.HasSuffix(k.Prefix, "=") {
+			return configError("prefix of key %d begins or ends with =, as if the key were cut at its own =; keys hold none", i+1)
+		}
 		if k.Prefix != "" && !prefixForm.MatchString(k.Prefix) {
 			return configError("prefix %q of key %d is not a metric name: elements of A-Z a-z 0-9 + - %% _ = : joined by dots", k.Prefix, i+1)
 		}

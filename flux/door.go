@@ -15,8 +15,8 @@ import (
 )
 
 var (
-	// ErrFull is wrapped by the error of an Ingest that found no room before its context ended. None of its points
-	// was accepted, save those that Result says were.
+	// ErrFull is wrapped by the error of an Ingest that found no room before its context ended, or whose points another
+	// caller was waiting to find room for. None of its points was accepted.
 	ErrFull = errors.New("flux: the destination's queue is full")
 	// ErrTooBig is wrapped by the error for points that would not even fit in an empty queue.
 	ErrTooBig = errors.New("flux: more points at once than the destination's queue can hold")
@@ -74,16 +74,20 @@ type door struct {
 	mu       sync.Mutex
 	rejected map[string]uint64
 
-	pool sync.Pool    // *judging
-	done []dedup.Mark // scratch of the destination's goroutine
+	turn   chan struct{}   // holds one: see reserve
+	warned atomic.Int64    // when the store was complained of last, Unix nanoseconds
+	life   context.Context // of raising marks
+	pool   sync.Pool       // *judging
+	done   []dedup.Mark    // scratch of the destination's goroutine
 }
 
 // entry says how points came in.
 type entry struct {
-	judge  bool // against the marks, unless the point is a fill
-	carbon bool // from an input whose timestamps are not bounded
-	try    bool // do not wait for room
-	hold   bool // wait for the dedup store to come back: nobody else has the points
+	judge  bool          // against the marks, unless the point is a fill
+	carbon bool          // from an input whose timestamps are not bounded
+	try    bool          // do not wait for room
+	room   time.Duration // longest wait for room; 0: until the context ends
+	hold   bool          // wait for the dedup store to come back: nobody else has the points
 	fill   func(i int) bool
 }
 
@@ -94,15 +98,15 @@ type judging struct {
 	index    []int // of the point in the run that marks[i] is about
 	pts      []graphite.Point
 	tags     []byte
-	sending  []int // of the points in pts, their index in the run
 	kept     []dedup.Mark
+	waiting  []dedup.Mark
 	out      []Verdict
 }
 
 // admit judges the points and hands those that are new to the destination. It waits, for room and for points that
 // another caller is about to have kept, until ctx ends. The verdicts are valid until the judging is put back.
 //
-// On an error the points whose verdict is not set were not accepted.
+// On an error none of the points was accepted.
 func (d *door) admit(ctx context.Context, pts []graphite.Point, e entry) (*judging, error) {
 	d.received.Add(uint64(len(pts)))
 	j, _ := d.pool.Get().(*judging)
@@ -131,6 +135,7 @@ func (d *door) pass(ctx context.Context, pts []graphite.Point, e entry) error {
 func (d *door) put(j *judging) {
 	clear(j.marks[:cap(j.marks)])
 	clear(j.kept[:cap(j.kept)])
+	clear(j.waiting[:cap(j.waiting)])
 	clear(j.pts[:cap(j.pts)])
 	d.pool.Put(j)
 }
@@ -138,11 +143,7 @@ func (d *door) put(j *judging) {
 func (j *judging) reset(n int) {
 	j.out = append(j.out[:0], make([]Verdict, n)...)
 	j.marks, j.index = j.marks[:0], j.index[:0]
-	j.clearSend()
-}
-
-func (j *judging) clearSend() {
-	j.pts, j.tags, j.sending, j.kept = j.pts[:0], j.tags[:0], j.sending[:0], j.kept[:0]
+	j.pts, j.tags, j.kept, j.waiting = j.pts[:0], j.tags[:0], j.kept[:0], j.waiting[:0]
 }
 
 func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e entry) error {
@@ -170,65 +171,9 @@ func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e en
 			j.index = append(j.index, i)
 		}
 	}
-	for first := true; first || len(j.marks) > 0; first = false {
-		if err := d.round(ctx, j, pts, e); err != nil {
-			return err
-		}
+	if err := d.reserve(ctx, j, e); err != nil {
+		return err
 	}
-	return nil
-}
-
-// ask has the filter judge j.marks.
-func (d *door) ask(ctx context.Context, j *judging, e entry) error {
-	for {
-		err := d.filter.Judge(ctx, j.marks, j.verdicts)
-		if !errors.Is(err, dedup.ErrUnavailable) {
-			return err
-		}
-		if !e.hold {
-			return fmt.Errorf("%w: %w", ErrStore, err)
-		}
-		d.log.Warn("points of a carbon input wait for the dedup store", "points", len(j.marks), "error", err)
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrStore, err)
-		case <-time.After(retryEvery):
-		}
-	}
-}
-
-// send hands points to the destination.
-func (d *door) send(ctx context.Context, pts []graphite.Point, tags []byte, e entry) error {
-	if e.try {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		cancel()
-	}
-	return d.dest.send(ctx, pts, tags)
-}
-
-// take adds a point to those that are to be sent.
-func (j *judging) take(p graphite.Point, i int, tag byte) {
-	j.pts = append(j.pts, p)
-	j.tags = append(j.tags, tag)
-	j.sending = append(j.sending, i)
-	j.out[i].Outcome = Accepted
-}
-
-// round judges what is left in j.marks, sends what is new, and leaves in j.marks what another caller had reserved and
-// then failed to get kept, so that it must be judged again.
-func (d *door) round(ctx context.Context, j *judging, pts []graphite.Point, e entry) error {
-	if n := len(j.marks); n > 0 {
-		if cap(j.verdicts) < n {
-			j.verdicts = make([]dedup.Verdict, n)
-		}
-		j.verdicts = j.verdicts[:n]
-		if err := d.ask(ctx, j, e); err != nil {
-			j.unsend()
-			return err
-		}
-	}
-	waiting := 0
 	for k, m := range j.marks {
 		i := j.index[k]
 		switch j.verdicts[k] {
@@ -239,36 +184,126 @@ func (d *door) round(ctx context.Context, j *judging, pts []graphite.Point, e en
 			j.out[i].Outcome = Duplicate
 		case dedup.Late:
 			j.out[i].Outcome = Late
-		default:
-			j.marks[waiting], j.index[waiting] = m, i
-			waiting++
 		}
 	}
-	j.marks, j.index = j.marks[:waiting], j.index[:waiting]
-	if len(j.pts) > 0 {
-		if err := d.send(ctx, j.pts, j.tags, e); err != nil {
-			d.filter.Release(j.kept)
-			j.unsend()
-			return err
-		}
-		d.filter.Kept(j.kept)
-		j.clearSend()
+	if len(j.pts) == 0 {
+		return nil
 	}
-	if waiting > 0 && e.try {
-		return fmt.Errorf("%w: another sender of the same points waits for room", ErrFull)
+	if err := d.send(ctx, j.pts, j.tags, e); err != nil {
+		d.filter.Release(j.kept)
+		clear(j.out)
+		return err
 	}
-	if waiting > 0 {
-		return d.filter.Wait(ctx, j.marks)
-	}
+	d.filter.Kept(j.kept)
 	return nil
 }
 
-// unsend takes back the verdict of the points that were about to be sent.
-func (j *judging) unsend() {
-	for _, i := range j.sending {
-		j.out[i] = Verdict{}
+// reserve has the filter judge j.marks until none of them is in flight, which is what it says of a point that another
+// caller has reserved and may fail to get kept. Meanwhile nothing is reserved here, so that nobody waits for somebody
+// who waits. Of several callers who met such points one at a time tries again, so that they do not meet for ever.
+func (d *door) reserve(ctx context.Context, j *judging, e entry) error {
+	if len(j.marks) == 0 {
+		return nil
 	}
-	j.clearSend()
+	if cap(j.verdicts) < len(j.marks) {
+		j.verdicts = make([]dedup.Verdict, len(j.marks))
+	}
+	j.verdicts = j.verdicts[:len(j.marks)]
+	var room context.Context
+	for {
+		if err := d.ask(ctx, j, e); err != nil {
+			return err
+		}
+		inFlight := j.split()
+		if len(inFlight) == 0 {
+			return nil
+		}
+		d.filter.Release(j.kept)
+		j.kept = j.kept[:0]
+		if e.try {
+			return fmt.Errorf("%w: another sender of the same points waits for room", ErrFull)
+		}
+		if room == nil {
+			var cancel context.CancelFunc
+			room, cancel = e.withRoom(ctx)
+			defer cancel()
+			select {
+			case d.turn <- struct{}{}:
+				defer func() { <-d.turn }()
+			case <-room.Done():
+				return fmt.Errorf("%w: other senders of the same points wait for room: %w", ErrFull, room.Err())
+			}
+		}
+		if err := d.filter.Wait(room, inFlight); err != nil {
+			return fmt.Errorf("%w: another sender of the same points waits for room: %w", ErrFull, err)
+		}
+	}
+}
+
+// split lists the marks that were judged new in j.kept, and returns those in flight.
+func (j *judging) split() []dedup.Mark {
+	j.kept, j.waiting = j.kept[:0], j.waiting[:0]
+	for k, m := range j.marks {
+		switch j.verdicts[k] {
+		case dedup.New:
+			j.kept = append(j.kept, m)
+		case dedup.InFlight:
+			j.waiting = append(j.waiting, m)
+		}
+	}
+	if len(j.waiting) == 0 {
+		j.kept = j.kept[:0]
+	}
+	return j.waiting
+}
+
+// ask has the filter judge j.marks.
+func (d *door) ask(ctx context.Context, j *judging, e entry) error {
+	for {
+		err := d.filter.Judge(ctx, j.marks, j.verdicts)
+		if !errors.Is(err, dedup.ErrUnavailable) {
+			return err
+		}
+		if now := d.now().UnixNano(); now-d.warned.Swap(now) >= int64(time.Second) {
+			d.log.Warn("points cannot be judged: the dedup store does not answer", "held", e.hold, "points", len(j.marks), "error", err)
+		}
+		if !e.hold {
+			return fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrStore, err)
+		case <-time.After(retryEvery):
+		}
+	}
+}
+
+// withRoom is the context for waiting for room.
+func (e entry) withRoom(ctx context.Context) (context.Context, context.CancelFunc) {
+	if e.room > 0 {
+		return context.WithTimeout(ctx, e.room)
+	}
+	return context.WithCancel(ctx)
+}
+
+// send hands points to the destination.
+func (d *door) send(ctx context.Context, pts []graphite.Point, tags []byte, e entry) error {
+	if e.try || e.room > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = e.withRoom(ctx)
+		defer cancel()
+		if e.try {
+			cancel()
+		}
+	}
+	return d.dest.send(ctx, pts, tags)
+}
+
+// take adds a point to those that are to be sent.
+func (j *judging) take(p graphite.Point, i int, tag byte) {
+	j.pts = append(j.pts, p)
+	j.tags = append(j.tags, tag)
+	j.out[i].Outcome = Accepted
 }
 
 // settled is told of points that have left the destination's queue. Their marks may rise now.
@@ -281,7 +316,7 @@ func (d *door) settled(pts []graphite.Point, tags []byte) {
 	}
 	if len(marks) > 0 {
 		// The filter remembers what the store did not take, and the server's ticker tries again.
-		_ = d.filter.Done(context.Background(), marks)
+		_ = d.filter.Done(d.life, marks)
 	}
 	clear(marks)
 	d.done = marks

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fluxmetrics/fluxkit/flux/ingest"
 	"github.com/fluxmetrics/fluxkit/graphite"
@@ -23,13 +24,15 @@ type gateway struct {
 	keys *keyTable
 	door *door
 	log  *slog.Logger
-	pool sync.Pool // *exchange
+	pool sync.Pool    // *exchange
+	body atomic.Int64 // bytes that the bodies being read and handled take
 }
 
 // exchange is what one request needs, kept for the next.
 type exchange struct {
 	parser ingest.Parser
 	body   []byte
+	held   int64 // of the gateway's bytes for bodies
 	pts    []graphite.Point
 }
 
@@ -83,9 +86,15 @@ func (g *gateway) exchange() *exchange {
 	return x
 }
 
-const keptBody = 1 << 20 // a larger buffer is left to the garbage collector
+const (
+	firstBody = 4 << 10 // where a body's buffer begins
+	smallBody = 16 << 10
+	keptBody  = 1 << 20 // a larger buffer is left to the garbage collector
+)
 
 func (g *gateway) put(x *exchange) {
+	g.body.Add(-x.held)
+	x.held = 0
 	if cap(x.body) <= keptBody {
 		x.parser.Reset()
 		clear(x.pts)
@@ -108,7 +117,7 @@ func (g *gateway) post(w http.ResponseWriter, r *http.Request) {
 	x := g.exchange()
 	defer g.put(x)
 	var err error
-	if x.body, err = g.read(w, r, x.body[:0]); err != nil {
+	if err = g.read(w, r, x); err != nil {
 		g.fail(w, r, err)
 		return
 	}
@@ -119,12 +128,29 @@ func (g *gateway) post(w http.ResponseWriter, r *http.Request) {
 // errBody is wrapped by errors that are the client's: its body cannot be read.
 var errBody = errors.New("flux: request body")
 
-// read appends the decoded body of r to dst.
-func (g *gateway) read(w http.ResponseWriter, r *http.Request, dst []byte) ([]byte, error) {
+// errBusy is returned when the bodies of other requests take all the memory there is for bodies.
+var errBusy = errors.New("flux: too many large requests at once")
+
+// hold takes memory for x's body until x is put back. A small one is free, so that large ones cannot keep it out.
+func (g *gateway) hold(x *exchange) error {
+	more := int64(cap(x.body)) - x.held
+	if cap(x.body) <= smallBody || more == 0 {
+		return nil
+	}
+	if g.body.Add(more) > g.cfg.MaxBodies {
+		g.body.Add(-more)
+		return errBusy
+	}
+	x.held += more
+	return nil
+}
+
+// read reads the decoded body of r into x. Memory is taken as bytes arrive, not as they are announced.
+func (g *gateway) read(w http.ResponseWriter, r *http.Request, x *exchange) error {
 	limit := g.cfg.MaxBody
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close")
-		return dst, &http.MaxBytesError{Limit: limit}
+		return &http.MaxBytesError{Limit: limit}
 	}
 	var body io.Reader = http.MaxBytesReader(w, r.Body, limit)
 	switch enc := strings.ToLower(r.Header.Get("Content-Encoding")); enc {
@@ -132,25 +158,32 @@ func (g *gateway) read(w http.ResponseWriter, r *http.Request, dst []byte) ([]by
 	case "gzip", "x-gzip":
 		z, err := gzip.NewReader(body)
 		if err != nil {
-			return dst, fmt.Errorf("%w: not gzip: %w", errBody, err)
+			return fmt.Errorf("%w: not gzip: %w", errBody, err)
 		}
 		body = z
 	default:
-		return dst, &ingest.Error{Code: http.StatusUnsupportedMediaType, Item: -1, Message: fmt.Sprintf("Content-Encoding %.40q is not known here - send gzip or none", enc)}
+		return &ingest.Error{Code: http.StatusUnsupportedMediaType, Item: -1, Message: fmt.Sprintf("Content-Encoding %.40q is not known here - send gzip or none", enc)}
+	}
+	x.body = x.body[:0]
+	if cap(x.body) == 0 || g.hold(x) != nil { // a large buffer of an earlier request, and no room for it now
+		x.body = make([]byte, 0, firstBody)
 	}
 	for {
-		if len(dst) == cap(dst) {
-			dst = append(dst, 0)[:len(dst)]
+		if len(x.body) == cap(x.body) {
+			x.body = append(x.body, 0)[:len(x.body)]
 		}
-		n, err := body.Read(dst[len(dst):cap(dst)])
-		dst = dst[:len(dst)+n]
+		if err := g.hold(x); err != nil {
+			return err
+		}
+		n, err := body.Read(x.body[len(x.body):cap(x.body)])
+		x.body = x.body[:len(x.body)+n]
 		switch {
-		case int64(len(dst)) > limit:
-			return dst, &http.MaxBytesError{Limit: limit}
+		case int64(len(x.body)) > limit:
+			return &http.MaxBytesError{Limit: limit}
 		case errors.Is(err, io.EOF):
-			return dst, nil
+			return nil
 		case err != nil:
-			return dst, fmt.Errorf("%w: %w", errBody, err)
+			return fmt.Errorf("%w: %w", errBody, err)
 		}
 	}
 }
@@ -251,9 +284,9 @@ func (g *gateway) admit(ctx context.Context, x *exchange, req *ingest.Request) e
 		it := &req.Items[i]
 		x.pts = append(x.pts, graphite.Point{Name: it.Name, Timestamp: it.Timestamp, Value: it.Value})
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.cfg.RoomWait)
-	defer cancel()
-	j, err := g.door.admit(ctx, x.pts, entry{judge: true, fill: func(i int) bool { return req.Items[i].Fill }})
+	j, err := g.door.admit(ctx, x.pts, entry{
+		judge: true, room: g.cfg.RoomWait, fill: func(i int) bool { return req.Items[i].Fill },
+	})
 	g.door.put(j)
 	return err
 }
@@ -271,7 +304,7 @@ func (g *gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		reply(w, http.StatusBadRequest, "the body could not be read - "+strings.TrimPrefix(err.Error(), errBody.Error()+": "))
 	case errors.Is(err, ErrTooBig):
 		reply(w, http.StatusRequestEntityTooLarge, "more points at once than the queue can hold - send fewer points a request")
-	case errors.Is(err, ErrFull), errors.Is(err, ErrStore), errors.Is(err, ErrClosed), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, ErrFull), errors.Is(err, ErrStore), errors.Is(err, ErrClosed), errors.Is(err, errBusy):
 		w.Header().Set("Retry-After", "1")
 		reply(w, http.StatusServiceUnavailable, unavailable(err))
 	case r.Context().Err() != nil: // nobody is there to read an answer
@@ -285,6 +318,8 @@ func unavailable(err error) string {
 	switch {
 	case errors.Is(err, ErrStore):
 		return "points cannot be judged, the dedup store does not answer - none was kept, send them again"
+	case errors.Is(err, errBusy):
+		return "too many large requests at once - nothing was kept, send it again"
 	case errors.Is(err, ErrClosed):
 		return "the server is stopping - nothing was kept, send it again"
 	}

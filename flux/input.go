@@ -82,6 +82,7 @@ func (s *Server) bindHTTP(addr string) (*input, error) {
 	if err != nil {
 		return nil, &ListenError{"http", addr, err}
 	}
+	l = limitListener(l, s.cfg.HTTP.MaxConns)
 	srv := &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -99,10 +100,11 @@ func (s *Server) bindHTTP(addr string) (*input, error) {
 				return err
 			case <-ctx.Done():
 			}
-			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.DrainTimeout)
+			// What is being kept is kept within moments; a body that is still arriving was promised nothing.
+			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(maxGrace, s.cfg.DrainTimeout/2))
 			defer cancel()
 			if err := srv.Shutdown(grace); err != nil {
-				s.log.Warn("requests were still under way when the drain timeout ended", "error", err)
+				s.log.Warn("requests that were still arriving are cut off", "error", err)
 				srv.Close()
 			}
 			<-failed
@@ -131,7 +133,7 @@ func (s *Server) bindLine(name string, cfg *CarbonInput) (*input, error) {
 	}
 	r := &graphite.LineReceiver{
 		MaxConns: cfg.MaxConns, MaxLine: cfg.MaxLine, AllowInf: cfg.AllowInf, Strict: cfg.Strict,
-		DrainTimeout: s.cfg.DrainTimeout, Now: s.cfg.Now, Logger: s.log,
+		DrainTimeout: s.cfg.DrainTimeout / 2, Now: s.cfg.Now, Logger: s.log,
 	}
 	return &input{
 		name: name, addr: l.Addr, close: func() { l.Close() }, rejects: labels(r.Stats),
@@ -146,7 +148,7 @@ func (s *Server) bindPickle(name string, cfg *CarbonInput) (*input, error) {
 	}
 	r := &graphite.PickleReceiver{
 		MaxConns: cfg.MaxConns, MaxFrame: cfg.MaxFrame, AllowInf: cfg.AllowInf, Strict: cfg.Strict,
-		DrainTimeout: s.cfg.DrainTimeout, Now: s.cfg.Now, Logger: s.log,
+		DrainTimeout: s.cfg.DrainTimeout / 2, Now: s.cfg.Now, Logger: s.log,
 	}
 	return &input{
 		name: name, addr: l.Addr, close: func() { l.Close() }, rejects: labels(r.Stats),
@@ -165,7 +167,7 @@ func (s *Server) bindUDP(name string, cfg *CarbonInput) (*input, error) {
 	}
 	r := &graphite.UDPReceiver{
 		MaxLine: cfg.MaxLine, AllowInf: cfg.AllowInf, Strict: cfg.Strict,
-		DrainTimeout: s.cfg.DrainTimeout, Now: s.cfg.Now, Logger: s.log,
+		DrainTimeout: s.cfg.DrainTimeout / 2, Now: s.cfg.Now, Logger: s.log,
 	}
 	return &input{
 		name: name, addr: c.LocalAddr, close: func() { c.Close() }, rejects: labels(r.Stats),

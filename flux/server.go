@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -21,6 +22,7 @@ const (
 	idleTimeout       = 120 * time.Second
 	maxHeaderBytes    = 64 << 10
 	retryEvery        = time.Second
+	maxGrace          = 5 * time.Second // for requests under way when the server stops
 )
 
 // Server is a gateway, a forwarder, or both. Its methods may be called from many goroutines.
@@ -33,6 +35,8 @@ type Server struct {
 
 	background sync.WaitGroup
 	stop       context.CancelFunc // of the background work
+	closing    context.Context    // ends when Close is called
+	beginClose context.CancelFunc
 	closeOnce  sync.Once
 	closeErr   error
 }
@@ -50,7 +54,11 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, door: &door{now: cfg.Now, log: cfg.Logger, maxFuture: cfg.Dedup.MaxFutureCarbon}}
+	s := &Server{cfg: cfg, log: cfg.Logger, door: &door{
+		now: cfg.Now, log: cfg.Logger, maxFuture: cfg.Dedup.MaxFutureCarbon, turn: make(chan struct{}, 1),
+	}}
+	s.closing, s.beginClose = context.WithCancel(context.Background())
+	s.door.life, s.stop = context.WithCancel(context.Background())
 	if !cfg.Dedup.Off {
 		s.door.filter = &dedup.Filter{
 			Store: cfg.Dedup.Store, Now: cfg.Now, Future: s.futureLimit(), LateDeliver: cfg.Dedup.LateDeliver,
@@ -62,6 +70,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	dest, err := openDestination(cfg.Destination, done)
 	if err != nil {
+		s.stop()
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	s.door.dest = dest
@@ -69,14 +78,11 @@ func New(cfg Config) (*Server, error) {
 		s.handler = newGateway(*cfg.HTTP, s.door, s.log)
 	}
 	if err := s.bind(); err != nil {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		return nil, errors.Join(err, s.shut(ctx))
+		s.stop()
+		return nil, errors.Join(err, s.shut(s.door.life))
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.stop = cancel
 	if s.door.filter != nil {
-		s.background.Go(func() { s.retryMarks(ctx) })
+		s.background.Go(func() { s.retryMarks(s.door.life) })
 	}
 	return s, nil
 }
@@ -106,9 +112,23 @@ func (s *Server) retryMarks(ctx context.Context) {
 			return
 		case <-t.C:
 		}
-		if err := s.door.filter.Retry(ctx); err != nil && ctx.Err() == nil {
+		if err := s.raiseAll(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("marks cannot be raised; they are kept and tried again", "error", err)
 		}
+	}
+}
+
+// raiseAll raises the marks that wait for it, until none is left or the store fails.
+func (s *Server) raiseAll(ctx context.Context) error {
+	for left := int64(math.MaxInt64); ; {
+		if err := s.door.filter.Retry(ctx); err != nil {
+			return err
+		}
+		now := s.door.filter.Stats().Unraised
+		if now == 0 || now >= left {
+			return nil
+		}
+		left = now
 	}
 }
 
@@ -116,8 +136,7 @@ func (s *Server) retryMarks(ctx context.Context) {
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // Ingest judges the points and keeps those that are new. It waits for room until ctx ends and then returns an error
-// that wraps ErrFull. On any error, points whose verdict has no outcome were not accepted. The points and their names
-// are copied.
+// that wraps ErrFull. On any error none of the points was accepted. The points and their names are copied.
 func (s *Server) Ingest(ctx context.Context, pts []graphite.Point) (Result, error) {
 	return s.ingest(ctx, pts, entry{judge: true})
 }
@@ -176,31 +195,41 @@ func (s *Server) Addr(name string) net.Addr {
 
 // Run serves all inputs until ctx ends or one of them fails. Then it stops them: what they have read is kept, within
 // Config.DrainTimeout, before it returns. It is called once; delivery goes on until Close. The error is nil when ctx
-// ended.
+// ended, or Close was called.
 func (s *Server) Run(ctx context.Context) error {
+	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	defer context.AfterFunc(s.closing, func() { cancel(nil) })()
 	var serving sync.WaitGroup
 	for _, in := range s.inputs {
 		serving.Go(func() {
-			if err := in.serve(ctx); err != nil {
+			if err := in.serve(ctx); err != nil && s.closing.Err() == nil {
 				cancel(fmt.Errorf("flux: %s input: %w", in.name, err))
 			}
 		})
 	}
 	<-ctx.Done()
 	serving.Wait()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if outer.Err() != nil || s.closing.Err() != nil {
+		return nil
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // Close stops the inputs, if Run has not, and delivers what is pending until ctx ends. When points were left it returns
 // an *UndeliveredError: without a spool they are lost with the server. A second call returns what the first did.
 func (s *Server) Close(ctx context.Context) error {
 	s.closeOnce.Do(func() {
+		s.beginClose()
+		hurry := context.AfterFunc(ctx, s.stop) // a store that hangs holds nobody up for longer
 		s.closeErr = s.shut(ctx)
+		if s.door.filter != nil {
+			if err := s.raiseAll(s.door.life); err != nil {
+				s.log.Warn("marks could not be raised before the end: what was just delivered would be taken once more", "error", err)
+			}
+		}
+		hurry()
 		s.stop()
 		s.background.Wait()
 	})

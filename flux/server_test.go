@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -510,13 +513,126 @@ func TestConcurrentSendersOfTheSamePoints(t *testing.T) {
 	require.EqualValues(t, rounds*per+st.Late, st.Accepted+st.Late)
 }
 
-func TestRunEndsWithAnInputThatFails(t *testing.T) {
+func TestRunEndsWithItsContextAndWithClose(t *testing.T) {
 	noLeaks(t)
-	r := newRig(t, func(c *flux.Config) { c.HTTP.Listen = "127.0.0.1:0"; c.Line = &flux.CarbonInput{Listen: "127.0.0.1:0"} })
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	inputs := func(c *flux.Config) {
+		c.HTTP.Listen = "127.0.0.1:0"
+		c.Line = &flux.CarbonInput{Listen: "127.0.0.1:0"}
+	}
+	r := newRig(t, inputs)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.server.Run(ctx) }()
+	r.sendAll("line", "a 1 1700000000\n")
+	cancel(errors.New("a reason of the caller's"))
+	require.NoError(t, <-ended)
+
+	r = newRig(t, inputs)
+	go func() { ended <- r.server.Run(context.Background()) }()
+	r.sendAll("line", "a 1 1700000000\n")
+	require.NoError(t, r.server.Close(context.Background()))
+	require.NoError(t, <-ended)
+	require.NoError(t, r.server.Run(context.Background()), "a closed server has nothing to run")
+	require.Equal(t, 1, r.carbon.Received())
+}
+
+// TestMarksAreRaisedBeforeTheEnd closes a server whose store was away when the points were delivered.
+func TestMarksAreRaisedBeforeTheEnd(t *testing.T) {
+	noLeaks(t)
+	store := &awayStore{}
+	r := newRig(t, func(c *flux.Config) { c.Dedup.Store = store })
+	ts := now()
+	code, _ := r.post(single("a", ts, 1))
+	require.Equal(t, 204, code)
+	store.away.Store(true)
+	r.flush()
+	store.away.Store(false)
+	require.NoError(t, r.server.Close(context.Background()))
+	m := []dedup.Mark{{Metric: []byte("a")}}
+	require.NoError(t, store.Last(context.Background(), m))
+	require.Equal(t, ts*1000, m[0].Timestamp)
+}
+
+// hungStore does not answer until its caller gives up.
+type hungStore struct{}
+
+func (hungStore) Last(ctx context.Context, _ []dedup.Mark) error { return nil }
+func (hungStore) Raise(ctx context.Context, _ []dedup.Mark) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestCloseDoesNotWaitForAStoreThatHangs(t *testing.T) {
+	noLeaks(t)
+	r := newRig(t, func(c *flux.Config) { c.Dedup.Store = hungStore{} })
+	code, _ := r.post(single("a", now(), 1))
+	require.Equal(t, 204, code)
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	require.NoError(t, r.server.Close(ctx), "closed before it ran")
-	err := r.server.Run(ctx)
-	require.Error(t, err)
-	require.False(t, errors.Is(err, context.DeadlineExceeded))
+	_ = r.server.Close(ctx) // returns
+}
+
+// TestBodiesTogetherAreBounded opens more large requests than there is memory for, which never end.
+func TestBodiesTogetherAreBounded(t *testing.T) {
+	noLeaks(t)
+	r := newRig(t, func(c *flux.Config) {
+		c.HTTP.Listen = "127.0.0.1:0"
+		c.HTTP.MaxBody, c.HTTP.MaxBodies = 1<<20, 4<<20
+		c.DrainTimeout = 100 * time.Millisecond
+	})
+	r.run()
+	addr := r.server.Addr("http").String()
+	body := strings.Repeat(" ", 900<<10)
+	for range 8 {
+		c, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer c.Close()
+		_, err = fmt.Fprintf(c, "POST /flux/metric_data_post HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", 1<<20, body)
+		if err != nil {
+			break // refused already
+		}
+	}
+	require.Eventually(t, func() bool {
+		resp, err := http.Post("http://"+addr+"/flux/metric_data_post", "application/json", strings.NewReader(body))
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		answer, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp.StatusCode == 503 && strings.Contains(string(answer), "too many large requests")
+	}, 20*time.Second, 10*time.Millisecond)
+	resp, err := http.Post("http://"+addr+"/flux/metric_data_post", "application/json", strings.NewReader(single("small", now(), 1)))
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, 204, resp.StatusCode, "a small one still finds room")
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestConnectionsAreLimited(t *testing.T) {
+	noLeaks(t)
+	r := newRig(t, func(c *flux.Config) { c.HTTP.Listen = "127.0.0.1:0"; c.HTTP.MaxConns = 2 })
+	r.run()
+	status := func(c net.Conn) error {
+		if _, err := io.WriteString(c, "GET /flux/metric_data?status=true HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			return err
+		}
+		_, err := c.Read(make([]byte, 512))
+		return err
+	}
+	var conns []net.Conn
+	for range 3 {
+		c, err := net.Dial("tcp", r.server.Addr("http").String())
+		require.NoError(t, err)
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	require.NoError(t, status(conns[0]))
+	require.NoError(t, status(conns[1]))
+	require.NoError(t, conns[2].SetDeadline(time.Now().Add(50*time.Millisecond)))
+	require.ErrorIs(t, status(conns[2]), os.ErrDeadlineExceeded)
+	conns[0].Close()
+	require.NoError(t, conns[2].SetDeadline(time.Now().Add(20*time.Second)))
+	_, err := conns[2].Read(make([]byte, 512))
+	require.NoError(t, err, "the request that waited is answered")
 }

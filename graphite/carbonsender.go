@@ -74,8 +74,12 @@ func (s *carbonSender) Send(ctx context.Context, b record.Batch) (deliver.Result
 	if err != nil {
 		err = s.named(err)
 		s.past.fail(time.Now())
+		var res deliver.Result
+		if s.conn != nil {
+			res.Taken = s.enc.index - len(s.enc.rejected) // as far as was written, perhaps
+		}
 		s.drop(ctx.Err() == nil)
-		return deliver.Result{}, err
+		return res, err
 	}
 	s.past.add(b)
 	slices.SortFunc(s.enc.rejected, func(a, b deliver.Rejected) int { return cmp.Compare(a.Index, b.Index) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"regexp"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -41,6 +42,8 @@ func configPath(args []string, env func(string) (string, bool)) string {
 			path = args[i+1]
 		case strings.HasPrefix(a, "--config="):
 			path = strings.TrimPrefix(a, "--config=")
+		case strings.HasPrefix(a, "-c"):
+			path = strings.TrimPrefix(strings.TrimPrefix(a, "-c"), "=")
 		}
 	}
 	return path
@@ -49,18 +52,23 @@ func configPath(args []string, env func(string) (string, bool)) string {
 // Validate implements kong.Resolver.
 func (r *fileResolver) Validate(*kong.Application) error { return nil }
 
-// Resolve implements kong.Resolver.
-func (r *fileResolver) Resolve(ctx *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
-	if r.path == "" || parent.Command == nil || sections[parent.Command.Name] == "" {
-		return nil, nil
+// load reads the file for the command that is about to run.
+func (r *fileResolver) load(app *kong.Application, args []string) error {
+	if r.path == "" || len(args) == 0 || sections[args[0]] == "" {
+		return nil
 	}
-	if r.values == nil {
-		values, err := readFile(r.path, sections[parent.Command.Name], parent.Command)
-		if err != nil {
-			return nil, err
+	for _, cmd := range app.Children {
+		if cmd.Name == args[0] {
+			values, err := readFile(r.path, sections[cmd.Name], cmd)
+			r.values = values
+			return err
 		}
-		r.values = values
 	}
+	return nil
+}
+
+// Resolve implements kong.Resolver.
+func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 	v, ok := r.values[flag.Name]
 	if !ok {
 		return nil, nil
@@ -95,11 +103,11 @@ func readFile(path, section string, cmd *kong.Command) (map[string]string, error
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("configuration file %s does not exist", path)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("configuration file %s: %w", path, err)
+	if err != nil { // the parser's own words cite the line, and that may be a key
+		return nil, fmt.Errorf("configuration file %s cannot be read: it holds something else than [section], option = value and # comments", path)
 	}
 	if keys := f.Section(ini.DefaultSection).KeyStrings(); len(keys) > 0 {
-		return nil, fmt.Errorf("configuration file %s: option %s stands outside a section: put it under [%s]", path, keys[0], section)
+		return nil, fmt.Errorf("configuration file %s: %s stands outside a section: put options under [%s]", path, shown(keys[0]), section)
 	}
 	if !f.HasSection(section) {
 		return nil, fmt.Errorf("configuration file %s has no section [%s], which flux %s reads", path, section, cmd.Name)
@@ -112,7 +120,7 @@ func readFile(path, section string, cmd *kong.Command) (map[string]string, error
 	for _, key := range f.Section(section).Keys() {
 		name := strings.ReplaceAll(key.Name(), "_", "-")
 		if !known[name] {
-			return nil, fmt.Errorf("configuration file %s: flux %s has no option %q", path, cmd.Name, key.Name())
+			return nil, fmt.Errorf("configuration file %s: flux %s does not know %s", path, cmd.Name, shown(key.Name()))
 		}
 		if _, twice := values[name]; twice {
 			return nil, fmt.Errorf("configuration file %s: option %s stands there twice", path, name)
@@ -120,6 +128,16 @@ func readFile(path, section string, cmd *kong.Command) (map[string]string, error
 		values[name] = key.Value()
 	}
 	return values, nil
+}
+
+var optionForm = regexp.MustCompile(`^[a-z][a-z_-]{0,39}$`)
+
+// shown is the name of an option for an error message. What does not look like one may be a secret in the wrong place.
+func shown(name string) string {
+	if optionForm.MatchString(name) {
+		return fmt.Sprintf("option %q", name)
+	}
+	return "something that is no option's name (not shown, since it may be a key)"
 }
 
 // overrides lists the options for which the file's value was passed over.

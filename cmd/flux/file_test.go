@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,6 +21,8 @@ func TestConfigurationFile(t *testing.T) {
 		o := fluxWith(ended(), "", nil, append([]string{"forward", "--config=" + path, "-e", "127.0.0.1:0"}, args...)...)
 		require.Equal(t, exitUsage, o.code, o.stderr)
 		require.Contains(t, o.stderr, want)
+		require.NotContains(t, strings.ToLower(o.stderr), "0123456789abcdef")
+		require.NotContains(t, o.stderr, "--endpoint:")
 	}
 	const section = "[blueflood_carbon_forwarder]\n"
 	ok(section + "tenant = demo\n")
@@ -30,8 +33,11 @@ func TestConfigurationFile(t *testing.T) {
 	require.Contains(t, o.stderr, `overridden" option=endpoint by="command line"`)
 	bad("outside a section", "tenant = demo\n")
 	bad("no section [blueflood_carbon_forwarder]", "[flux]\nlisten = x\n")
-	bad(`no option "tenannt"`, section+"tenannt = demo\n")
-	bad(`no option "config"`, section+"tenant = demo\nconfig = other\n")
+	bad(`does not know option "tenannt"`, section+"tenannt = demo\n")
+	bad(`does not know option "config"`, section+"tenant = demo\nconfig = other\n")
+	bad("may be a key", section+"tenant = demo\n0123456789ABCDEF = x\n")
+	bad("may be a key", "0123456789ABCDEF = x\n"+section+"tenant = demo\n")
+	bad("cannot be read", section+"tenant = demo\n0123456789ABCDEF\n")
 	bad("stands there twice", section+"tenant = demo\nmetric-prefix = a\nmetric_prefix = b\n")
 	bad("neither true nor false", section+"tenant = demo\noverwrite_collection_timestamp = perhaps\n")
 	bad("--interval", section+"tenant = demo\ninterval = often\n")
@@ -46,6 +52,10 @@ func TestFileValuesAreTakenWhole(t *testing.T) {
 	o = fluxWith(ended(), "", nil, "serve", "-c", path)
 	require.Equal(t, exitOK, o.code, o.stderr)
 	require.Contains(t, o.stderr, `"msg":"listening"`)
+	for _, args := range [][]string{{"-c" + path}, {"-c=" + path}, {"--config=" + path}} {
+		o = fluxWith(ended(), "", nil, append([]string{"serve"}, args...)...)
+		require.Equal(t, exitOK, o.code, "%v %s", args, o.stderr)
+	}
 	t.Setenv("FLUX_SERVE_LOG_FORMAT", "text")
 	o = fluxWith(ended(), "", map[string]string{"FLUX_SERVE_LOG_FORMAT": "text", "FLUX_SERVE_CONFIG": path}, "serve")
 	require.Equal(t, exitOK, o.code, o.stderr)

@@ -96,6 +96,10 @@ func run(c *cmdContext, args []string, env func(string) (string, bool)) int {
 	if len(args) == 0 {
 		args = []string{"--help"}
 	}
+	if err := file.load(k.Model, args); err != nil {
+		fmt.Fprintln(c.stderr, "flux:", err)
+		return exitUsage
+	}
 	kctx, err := k.Parse(args)
 	if left {
 		return exitOK

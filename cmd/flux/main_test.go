@@ -102,6 +102,8 @@ func TestWrongCommandLines(t *testing.T) {
 	f("--allow-example-key", "serve", "--key", "YOURown32charSkylineAPIkeySecret")
 	f("key 1 has 5 characters", "serve", "--key", "short")
 	f(`prefix "a..b"`, "serve", "--key", key+"=a..b")
+	f("ends in = without a prefix", "serve", "--key", key+"=")
+	f("begins or ends with =", "serve", "--key", key+"==")
 	f("--keys-file", "serve", "--keys-file", "/no/such/file")
 	f("--max-age", "serve", "--key", key, "--max-age", "soon")
 	f("number of seconds", "serve", "--key", key, "--max-future=-5")

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/graphite"
@@ -45,14 +46,32 @@ type outlet interface {
 	finish(ctx context.Context) (taken int, err error)
 }
 
+// refusals counts, and shows, the points that are not taken. They are reported from more than one goroutine.
+type refusals struct {
+	mu sync.Mutex
+	w  io.Writer
+	n  int
+}
+
+func (r *refusals) point(p graphite.Point, why string) {
+	r.text(strings.TrimSpace(string(graphite.AppendLine(nil, p))) + ": " + why)
+}
+
+func (r *refusals) text(s string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.n++
+	fmt.Fprintf(r.w, "refused: %s\n", s)
+}
+
 // Run sends.
 func (c *sendCmd) Run(ctx *cmdContext) error {
-	var refused int
-	report := func(p graphite.Point, why string) {
-		refused++
-		fmt.Fprintf(ctx.stderr, "refused: %s: %s\n", strings.TrimSpace(string(graphite.AppendLine(nil, p))), why)
+	refused := &refusals{w: ctx.stderr}
+	u, err := url.Parse(c.To)
+	if err != nil || u.Host == "" {
+		return &exitError{exitUsage, errors.New("--to is not line://host:port, pickle://host:port or http://host:port")}
 	}
-	out, err := c.outlet(report)
+	out, err := c.outlet(u, refused)
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
@@ -60,16 +79,18 @@ func (c *sendCmd) Run(ctx *cmdContext) error {
 	if len(c.Point) > 0 {
 		input = strings.NewReader(strings.Join(c.Point, " ") + "\n")
 	}
-	sendErr := c.pump(ctx, input, out, report, &refused)
+	sendErr := c.pump(ctx.ctx, input, out, refused)
 	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx.ctx), time.Duration(c.Timeout))
 	defer cancel()
 	taken, err := out.finish(limit)
-	fmt.Fprintf(ctx.stdout, "%d %s sent to %s, %d refused\n", taken, plural(taken, "point"), c.To, refused)
+	refused.mu.Lock()
+	defer refused.mu.Unlock()
+	fmt.Fprintf(ctx.stdout, "%d %s sent to %s, %d refused\n", taken, plural(taken, "point"), u.Redacted(), refused.n)
 	if err := errors.Join(sendErr, err); err != nil {
 		return err
 	}
-	if refused > 0 {
-		return fmt.Errorf("%d %s refused", refused, plural(refused, "point"))
+	if refused.n > 0 {
+		return fmt.Errorf("%d %s refused", refused.n, plural(refused.n, "point"))
 	}
 	return nil
 }
@@ -81,46 +102,78 @@ func plural(n int, word string) string {
 	return word + "s"
 }
 
-// pump reads lines and hands their points on in batches, none later than the input pauses for.
-func (c *sendCmd) pump(ctx *cmdContext, input io.Reader, out outlet, report func(graphite.Point, string), refused *int) error {
-	in := bufio.NewReaderSize(input, maxSendLine)
+// inputLine is a line of the input, or what ended it.
+type inputLine struct {
+	text string
+	more bool // another line can be had without waiting
+	err  error
+}
+
+// readInput sends the lines of input until it ends or ctx does. Reading itself cannot be interrupted, so that it has a
+// goroutine of its own, which a process that ends leaves behind.
+func readInput(ctx context.Context, input io.Reader) <-chan inputLine {
+	lines := make(chan inputLine)
+	go func() {
+		defer close(lines)
+		in := bufio.NewReaderSize(input, maxSendLine)
+		for {
+			b, err := in.ReadSlice('\n')
+			select {
+			case lines <- inputLine{strings.TrimSpace(string(b)), in.Buffered() > 0, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return lines
+}
+
+// pump reads lines and hands their points on in batches, none later than the input pauses for. When ctx ends it hands on
+// what it has read.
+func (c *sendCmd) pump(ctx context.Context, input io.Reader, out outlet, refused *refusals) error {
 	var batch graphite.Batch
 	flush := func() error {
 		if batch.Len() == 0 {
 			return nil
 		}
-		limit, cancel := context.WithTimeout(ctx.ctx, time.Duration(c.Timeout))
+		limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(c.Timeout))
 		defer cancel()
-		err := out.send(limit, batch.Points(), report)
-		batch.Reset()
-		return err
+		defer batch.Reset()
+		return out.send(limit, batch.Points(), refused.point)
 	}
-	for n := 1; ctx.ctx.Err() == nil; n++ {
-		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			return fmt.Errorf("line %d of the input is longer than %d bytes", n, maxSendLine)
+	lines := readInput(ctx, input)
+	for n := 1; ; n++ {
+		var line inputLine
+		select {
+		case line = <-lines:
+		case <-ctx.Done():
+			return errors.Join(flush(), errors.New("interrupted before the end of the input"))
 		}
-		if text := bytes.TrimSpace(line); len(text) > 0 {
-			if p, bad := parsePoint(text); bad != nil {
-				*refused++
-				fmt.Fprintf(ctx.stderr, "refused: line %d, %.100q: %v\n", n, text, bad)
+		if errors.Is(line.err, bufio.ErrBufferFull) {
+			return errors.Join(flush(), fmt.Errorf("line %d of the input is longer than %d bytes", n, maxSendLine))
+		}
+		if line.text != "" {
+			if p, err := parsePoint([]byte(line.text)); err != nil {
+				refused.text(fmt.Sprintf("line %d, %.100q: %v", n, line.text, err))
 			} else {
 				batch.Add(string(p.Name), time.UnixMilli(p.Timestamp), p.Value)
 			}
 		}
-		if batch.Len() >= sendBatch || err != nil || in.Buffered() == 0 {
+		if batch.Len() >= sendBatch || line.err != nil || !line.more {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if errors.Is(line.err, io.EOF) {
 			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("reading the input: %w", err)
+		if line.err != nil {
+			return fmt.Errorf("reading the input: %w", line.err)
 		}
 	}
-	return ctx.ctx.Err()
 }
 
 // parsePoint reads "METRIC VALUE [TIMESTAMP]".
@@ -137,34 +190,31 @@ func parsePoint(text []byte) (graphite.Point, error) {
 }
 
 // outlet opens what --to names.
-func (c *sendCmd) outlet(report func(graphite.Point, string)) (outlet, error) {
-	u, err := url.Parse(c.To)
-	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("--to %q is not line://host:port, pickle://host:port or http://host:port", c.To)
-	}
+func (c *sendCmd) outlet(u *url.URL, refused *refusals) (outlet, error) {
 	switch u.Scheme {
 	case "line", "pickle":
 		if u.Port() == "" {
-			return nil, fmt.Errorf("--to %q lacks a port, such as 2003 for line or 2004 for pickle", c.To)
+			return nil, fmt.Errorf("--to %q lacks a port, such as 2003 for line or 2004 for pickle", u.Redacted())
 		}
 		protocol := graphite.Line
 		if u.Scheme == "pickle" {
 			protocol = graphite.Pickle
 		}
-		return openCarbonOutlet(u.Host, protocol, report)
+		return openCarbonOutlet(u.Host, protocol, refused)
 	case "http", "https":
 		key := c.Key
 		if c.KeyFile != "" {
+			var err error
 			if key, err = readSecret(c.KeyFile); err != nil {
 				return nil, fmt.Errorf("--key-file: %w", err)
 			}
 		}
 		if u.Path == "" || u.Path == "/" {
-			u.Path = "/flux/metric_data_post"
+			u = u.JoinPath("/flux/metric_data_post")
 		}
-		return &httpOutlet{url: u.String(), key: key, client: &http.Client{}}, nil
+		return &httpOutlet{url: u, key: key, client: &http.Client{}}, nil
 	}
-	return nil, fmt.Errorf("--to %q: %q is not known: use line, pickle or http", c.To, u.Scheme)
+	return nil, fmt.Errorf("--to %q: %q is not known: use line, pickle or http", u.Redacted(), u.Scheme)
 }
 
 // carbonOutlet delivers through the client that the server uses too, confirmation included.
@@ -174,7 +224,7 @@ type carbonOutlet struct {
 	addr   string
 }
 
-func openCarbonOutlet(addr string, protocol graphite.Protocol, report func(graphite.Point, string)) (outlet, error) {
+func openCarbonOutlet(addr string, protocol graphite.Protocol, refused *refusals) (outlet, error) {
 	o := &carbonOutlet{addr: addr}
 	var err error
 	o.client, err = graphite.NewClient(graphite.ClientConfig{
@@ -182,7 +232,7 @@ func openCarbonOutlet(addr string, protocol graphite.Protocol, report func(graph
 		Delivered: func(pts []graphite.Point, _ []byte) { o.taken += len(pts) },
 		Failed: func(pts []graphite.Point, _ []byte, why []graphite.Failure) {
 			for i := range pts {
-				report(pts[i], strings.TrimSpace(why[i].Reason+" "+why[i].Detail))
+				refused.point(pts[i], strings.TrimSpace(why[i].Reason+" "+why[i].Detail))
 			}
 		},
 	})
@@ -208,9 +258,10 @@ func (o *carbonOutlet) finish(ctx context.Context) (int, error) {
 
 // httpOutlet posts to a Flux gateway.
 type httpOutlet struct {
-	url, key string
-	client   *http.Client
-	taken    int
+	url    *url.URL
+	key    string
+	client *http.Client
+	taken  int
 }
 
 type postedPoint struct {
@@ -239,7 +290,7 @@ func (o *httpOutlet) send(ctx context.Context, pts []graphite.Point, refused fun
 		}
 		return nil
 	}
-	return fmt.Errorf("%s answered %d %s: %s", o.url, code, http.StatusText(code), message)
+	return fmt.Errorf("%s answered %d %s: %s", o.url.Redacted(), code, http.StatusText(code), message)
 }
 
 func (o *httpOutlet) post(ctx context.Context, pts []graphite.Point) (code int, message string, err error) {
@@ -254,7 +305,7 @@ func (o *httpOutlet) post(ctx context.Context, pts []graphite.Point) (code int, 
 	if err != nil {
 		return 0, "", fmt.Errorf("values that JSON cannot carry: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.url, bytes.NewReader(b))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, o.url.String(), bytes.NewReader(b))
 	if err != nil {
 		return 0, "", err
 	}

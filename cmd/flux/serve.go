@@ -54,7 +54,7 @@ type serveCmd struct {
 
 // inputOptions are the options of carbon's inputs.
 type inputOptions struct {
-	StrictCarbon   bool `group:"inputs" help:"Hand on exactly the points that carbon hands on: any Unicode whitespace separates, infinite values pass, names are not checked, a last line without its newline is lost."`
+	StrictCarbon   bool `group:"inputs" help:"Hand on exactly the points that carbon hands on: any Unicode whitespace separates, infinite values pass, names are taken as they are, a last line without its newline is lost. A name that would break the line to the next Carbon is still given up on delivery."`
 	AllowInf       bool `group:"inputs" help:"Let infinite values pass."`
 	MaxConnections int  `group:"inputs" default:"4096" placeholder:"N" help:"Connections served at one time by each input; more wait."`
 	MaxLine        int  `group:"inputs" default:"16384" placeholder:"BYTES" help:"Longest line in bytes. A longer one is dropped."`
@@ -179,7 +179,10 @@ func (c *serveCmd) keys() ([]flux.Key, error) {
 	}
 	var keys []flux.Key
 	for _, line := range lines {
-		secret, prefix, _ := strings.Cut(line, "=")
+		secret, prefix, cut := strings.Cut(line, "=")
+		if cut && strings.TrimSpace(prefix) == "" {
+			return nil, fmt.Errorf("key %d ends in = without a prefix: write KEY, or KEY=PREFIX", len(keys)+1)
+		}
 		keys = append(keys, flux.Key{Secret: strings.TrimSpace(secret), Prefix: strings.TrimSpace(prefix)})
 	}
 	return keys, nil
@@ -270,11 +273,17 @@ func serve(ctx *cmdContext, cfg flux.Config, log *slog.Logger, listenOptions map
 		}
 	}
 	log.Warn("accepted points are kept in memory: what is pending when this process dies is lost")
+	told := make(chan time.Time, 1)
+	context.AfterFunc(ctx.ctx, func() {
+		log.Info("stopping: inputs are being closed and pending points delivered", "pending", s.Stats().Destination.Pending, "at_most", cfg.DrainTimeout)
+		told <- time.Now()
+	})
 	runErr := s.Run(ctx.ctx)
-	if runErr == nil {
-		log.Info("stopping: inputs are closed, pending points are being delivered", "pending", s.Stats().Destination.Pending, "at_most", cfg.DrainTimeout)
+	begun := time.Now()
+	if ctx.ctx.Err() != nil {
+		begun = <-told
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx.ctx), cfg.DrainTimeout)
+	drain, cancel := context.WithDeadline(context.WithoutCancel(ctx.ctx), begun.Add(cfg.DrainTimeout))
 	defer cancel()
 	closeErr := s.Close(drain)
 	logAccount(log, s.Stats())

@@ -53,17 +53,20 @@ func run(ctx context.Context, args []string, out io.Writer, ready func(*flux.Ser
 		return err
 	}
 
-	// The agent's own work goes on beside the forwarder's inputs.
+	// The agent's own work goes on beside the forwarder's inputs, and ends with them.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var work sync.WaitGroup
 	work.Go(func() { heartbeat(ctx, forwarder, *every, log) })
 	if ready != nil {
 		ready(forwarder)
 	}
 	runErr := forwarder.Run(ctx)
+	cancel()
 	work.Wait()
 
-	drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+	drain, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	defer stop()
 	closeErr := forwarder.Close(drain)
 	st := forwarder.Stats()
 	log.Info("forwarder stopped", "accepted", st.Accepted, "delivered", st.Destination.Delivered, "pending", st.Destination.Pending)

@@ -12,9 +12,9 @@ type Sender interface {
 	// Send takes points from the front of b: as many as its limits allow, at least one unless it fails. The batch is
 	// valid until Send returns.
 	//
-	// An error means that nothing of this call is known to have arrived; only RetryAfter of the result is read. The
-	// worker waits and sends again: from the last confirmed point when the sender's Confirm is still owed one,
-	// else the same batch.
+	// An error means that nothing of this call is known to have arrived. Of the result only RetryAfter is read, and
+	// Taken, as the number of points that may have arrived. The worker waits and sends again: from the last confirmed
+	// point when the sender's Confirm is still owed one, else the same batch.
 	Send(ctx context.Context, b record.Batch) (Result, error)
 
 	// Confirm returns nil once everything sent since the last Confirm is known to have arrived. Where Send's own

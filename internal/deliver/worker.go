@@ -3,6 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -89,7 +90,8 @@ type Worker struct {
 	first  time.Time // when the oldest unconfirmed byte was sent
 	linger time.Time // when the batch that is being gathered must go; zero when none is
 	fails  int       // in a row
-	closed bool      // the queue is, and has nothing more to read
+	told   map[string]*givenUp
+	closed bool // the queue is, and has nothing more to read
 
 	flushing atomic.Int32
 	kick     chan struct{}
@@ -250,12 +252,14 @@ func (w *Worker) ordinal() uint64 { return w.base + uint64(w.buf.n-len(w.retry))
 
 func (w *Worker) unconfirmed() bool { return w.win.n > 0 || w.rej.n > 0 }
 
+func (w *Worker) confirmsAtOnce() bool { return w.o.ConfirmBytes == 0 && w.o.ConfirmAfter == 0 }
+
 // confirmDue reports whether what was sent must be confirmed before anything else is done.
 func (w *Worker) confirmDue() bool {
 	if !w.unconfirmed() {
 		return false
 	}
-	if w.o.ConfirmBytes == 0 && w.o.ConfirmAfter == 0 {
+	if w.confirmsAtOnce() {
 		return true
 	}
 	return w.win.size >= w.o.ConfirmBytes ||
@@ -316,14 +320,16 @@ func (w *Worker) send(ctx context.Context) {
 	w.tried = max(w.tried, w.base+uint64(batch.Len()-min(len(w.retry), batch.Len())))
 	res, err := w.o.Sender.Send(ctx, batch)
 	if err != nil {
-		w.failed(ctx, "send", err, res.RetryAfter)
+		w.failed(ctx, "send", err, res)
 		return
 	}
 	if res.Taken == 0 {
-		w.failed(ctx, "send", errTookNothing, res.RetryAfter)
+		w.failed(ctx, "send", errTookNothing, res)
 		return
 	}
-	w.fails = 0
+	if w.confirmsAtOnce() {
+		w.fails = 0 // else only a confirmation shows that anything works
+	}
 	w.settle(res)
 	if w.buf.n > 0 && w.o.Linger > 0 {
 		w.linger = time.Now().Add(w.o.Linger)
@@ -412,15 +418,17 @@ func (w *Worker) settle(res Result) {
 // confirm asks the sender whether what was sent has arrived, and settles the account when it has.
 func (w *Worker) confirm(ctx context.Context) {
 	if err := w.o.Sender.Confirm(ctx); err != nil {
-		w.failed(ctx, "confirm", err, 0)
+		w.failed(ctx, "confirm", err, Result{})
 		return
 	}
+	w.fails = 0
 	for i := range w.win.parts {
 		w.o.Delivered(w.win.parts[i].batch())
 	}
 	if w.rej.n > 0 && w.o.Failed != nil {
 		w.o.Failed(w.rej.batch(), w.why)
 	}
+	w.tellRejected()
 	w.mu.Lock()
 	w.stats.Delivered += uint64(w.win.n)
 	for _, r := range w.why {
@@ -436,6 +444,40 @@ func (w *Worker) confirm(ctx context.Context) {
 	w.rej.reset()
 	w.why = w.why[:0]
 	w.announce()
+}
+
+// tellRejected logs what was given up, once a second a reason, with one example.
+func (w *Worker) tellRejected() {
+	if w.rej.n == 0 {
+		return
+	}
+	if w.told == nil {
+		w.told = map[string]*givenUp{}
+	}
+	now := time.Now()
+	var p record.Point
+	c := w.rej.batch().Cursor()
+	for _, r := range w.why {
+		c.Next(&p)
+		t := w.told[r.Reason]
+		if t == nil {
+			t = &givenUp{}
+			w.told[r.Reason] = t
+		}
+		t.points++
+		if now.Sub(t.at) < time.Second {
+			continue
+		}
+		w.log.Warn("points given up", "destination", w.o.Name, "reason", r.Reason, "detail", r.Detail,
+			"example", fmt.Sprintf("%.200q", p.Name), "points", t.points)
+		*t = givenUp{at: now}
+	}
+}
+
+// givenUp is what is to be logged of one reason.
+type givenUp struct {
+	at     time.Time // when it was logged last
+	points int       // since then
 }
 
 // ack lets the queue forget the records of which no point is left.
@@ -460,18 +502,18 @@ func (w *Worker) ack() {
 }
 
 // failed accounts for a failure, goes back to what is not confirmed and waits.
-func (w *Worker) failed(ctx context.Context, what string, err error, retryAfter time.Duration) {
+func (w *Worker) failed(ctx context.Context, what string, err error, res Result) {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		w.rewind()
 		return
 	}
 	n := w.buf.n
-	resend := w.win.n
+	resend := w.win.n + res.Taken
 	if w.unconfirmed() {
 		n += w.win.n
 		w.rewind()
 	}
-	pause := max(backoff(w.fails, w.o.BackoffMin, w.o.BackoffMax), retryAfter)
+	pause := max(backoff(w.fails, w.o.BackoffMin, w.o.BackoffMax), res.RetryAfter)
 	w.fails++
 	w.mu.Lock()
 	w.stats.Failures++

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -201,6 +203,51 @@ func TestBacksOffAndRetriesWithoutNewPoints(t *testing.T) {
 		require.Equal(t, upTo(1), r.delivered)
 		require.EqualValues(t, 7, r.w.Stats().Failures)
 		stop()
+	})
+}
+
+// TestPeerThatTakesAndNeverConfirms is a proxy whose backend is dead: it reads, and resets.
+func TestPeerThatTakesAndNeverConfirms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sends := 0
+		s := &fakeSender{
+			send:    func(n []string) (Result, error) { sends++; return Result{Taken: len(n)}, nil },
+			confirm: func() error { return errors.New("reset") },
+		}
+		r := newRig(t, s, func(o *Options) {
+			o.ConfirmAfter, o.ConfirmBytes = time.Second, 1
+			o.BackoffMin, o.BackoffMax = time.Second, time.Minute
+		})
+		r.add(t, 1)
+		stop := r.run(t)
+		r.pass(2 * time.Minute)
+		require.Less(t, sends, 9)
+		require.Greater(t, sends, 4)
+		require.EqualValues(t, sends, r.w.Stats().Resent, "each was to be sent again")
+		stop()
+	})
+}
+
+func TestPointsGivenUpAreLoggedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		s := &fakeSender{send: func(n []string) (Result, error) {
+			res := Result{Taken: len(n)}
+			for i := range n {
+				res.Rejected = append(res.Rejected, Rejected{Index: i, Reason: "bad_name", Detail: "holds a blank"})
+			}
+			return res, nil
+		}}
+		r := newRig(t, s, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		stop := r.run(t)
+		for range 10 {
+			r.add(t, 100)
+			r.pass(500 * time.Millisecond)
+		}
+		stop()
+		require.Len(t, r.failed, 1000)
+		require.Equal(t, 5, strings.Count(log.String(), "points given up"))
+		require.Contains(t, log.String(), `reason=bad_name detail="holds a blank" example="\"0\"" points=1`)
 	})
 }
 
