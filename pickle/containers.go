@@ -86,7 +86,18 @@ func (d *Decoder) fill(to value, parts []value) error {
 		}
 	}
 	for i := 0; i < len(parts); i += step {
-		d.appendTo(to.a, parts[i])
+		v := parts[i]
+		if v.kind == kItem { // those that follow each other make a run
+			n := uint32(1)
+			for step == 1 && i+1 < len(parts) && parts[i+1].kind == kItem && parts[i+1].a == v.a+n && parts[i+1].off == d.points[v.a+n].off {
+				n++
+				i++
+			}
+			if n > 1 {
+				v = value{kind: kRun, n: n, a: v.a}
+			}
+		}
+		d.appendTo(to.a, v)
 	}
 	return nil
 }

@@ -15,16 +15,18 @@ type Decoder struct {
 	// silently; see BadItems.
 	OnItemError func(ItemError)
 
-	body   []byte
-	pos    int // of the next byte
-	op     int // of the opcode at work
-	lim    Limits
-	slow   bool // never use the fast path: for tests
-	retry  bool // the fast path may fit again
-	bad    int
-	handed int // bytes of names handed out
-	index  int // of the item at hand
-	count  int // points and bad items so far
+	body    []byte
+	pos     int // of the next byte
+	op      int // of the opcode at work
+	lim     Limits
+	slow    bool // never use the fast path: for tests
+	peak    int  // scratch of the last message, in bytes
+	retry   bool // the fast path may fit again
+	bad     int
+	handed  int // bytes of names handed out
+	spelled int // bytes of numbers sent as strings
+	index   int // of the item at hand
+	count   int // points and bad items so far
 
 	stack  []value
 	marks  []uint32         // heights of the stack at the open marks
@@ -89,7 +91,7 @@ const keepScratch = 4 << 20
 func (d *Decoder) reset(body []byte) {
 	d.lim = d.Limits.withDefaults()
 	d.body, d.pos, d.op = body, 0, 0
-	d.bad, d.handed, d.index, d.count, d.memoed = 0, 0, 0, 0, 0
+	d.bad, d.handed, d.spelled, d.index, d.count, d.memoed = 0, 0, 0, 0, 0, 0
 	d.retry = false
 	d.stack, d.marks, d.memo, d.vals = d.stack[:0], d.marks[:0], d.memo[:0], d.vals[:0]
 	d.kids, d.lists, d.nodes = d.kids[:0], d.lists[:0], d.nodes[:0]
@@ -101,7 +103,7 @@ func (d *Decoder) reset(body []byte) {
 // message has replaced it, since names point into it.
 func (d *Decoder) release() {
 	d.body, d.far = nil, nil
-	if d.scratch() > keepScratch {
+	if d.peak = d.scratch(); d.peak > keepScratch {
 		d.stack, d.marks, d.memo, d.vals, d.kids = nil, nil, nil, nil, nil
 		d.lists, d.nodes, d.points, d.refs = nil, nil, nil, nil
 		d.arena, d.text = nil, nil

@@ -27,7 +27,7 @@ func (e *Encoder) write(dst []byte, pts []Datapoint, size int) []byte {
 				first.memo = memos
 			}
 		}
-		at += putTimestamp(b[at:], p.Timestamp)
+		at += putTimestamp(b[at:], p.Timestamp, &e.names[i])
 		v := b[at : at+floatBytes+tupleBytes]
 		v[0] = opBinfloat
 		binary.BigEndian.PutUint64(v[1:], math.Float64bits(p.Value))
@@ -80,22 +80,22 @@ func putName(b, name []byte, wide bool) int {
 }
 
 // putTimestamp writes whole seconds as BININT or LONG1, all else as BINFLOAT.
-func putTimestamp(b []byte, t float64) int {
-	i, ok := wholeSeconds(t)
-	if !ok {
+func putTimestamp(b []byte, t float64, n *name) int {
+	i := n.seconds
+	switch {
+	case !n.whole:
 		b[0] = opBinfloat
 		binary.BigEndian.PutUint64(b[1:], math.Float64bits(t))
 		return floatBytes
-	}
-	if i == int64(int32(i)) {
+	case i == int64(int32(i)):
 		b[0] = opBinint
 		binary.LittleEndian.PutUint32(b[1:], uint32(i))
 		return 5
 	}
-	n := longBytes(i)
-	b[0], b[1] = opLong1, byte(n)
-	for k := range n {
+	width := longBytes(i)
+	b[0], b[1] = opLong1, byte(width)
+	for k := range width {
 		b[2+k] = byte(i >> (8 * k))
 	}
-	return 2 + n
+	return 2 + width
 }

@@ -2,9 +2,11 @@ package pickle
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"math"
+	"math/bits"
 )
 
 // Defaults of [Encoder]: what carbon's own client sends at most, and what
@@ -29,18 +31,21 @@ type Encoder struct {
 	MaxBytes int
 
 	seed  maphash.Seed
-	ready bool     // seed is set
-	table []uint32 // point index plus one, by hash of the name
-	names []name   // one a point
+	keys  [8]uint64 // random, for scan
+	ready bool      // seed and keys are set
+	table []uint32  // point index plus one, by hash of the name
+	names []name    // one a point
 }
 
 // name is what the first pass finds out about the name of a point.
 type name struct {
-	hash  uint32
-	first uint32 // the earliest point of the same name
-	count uint32 // of a first: the points of that name
-	memo  uint32 // of a first, once written: memo index plus one, or 0 for none
-	wide  bool   // not ASCII: written as unicode
+	hash    uint32
+	first   uint32 // the earliest point of the same name
+	count   uint32 // of a first: the points of that name
+	memo    uint32 // of a first, once written: memo index plus one, or 0 for none
+	seconds int64  // the timestamp, if it is whole
+	whole   bool
+	wide    bool // not ASCII: written as unicode
 }
 
 // PointError says which point [Encoder.AppendFrame] refused.
@@ -98,8 +103,9 @@ func (e *Encoder) plan(pts []Datapoint, maxBytes int) (n, size int, err error) {
 	size = frameOverhead
 	for i := range pts {
 		p := &pts[i]
+		hash, plain := e.scan(p.Name)
 		wide := false
-		if !plainName(p.Name) {
+		if !plain {
 			if err := CheckName(p.Name); err != nil {
 				return i, size, &PointError{Index: i, Err: err}
 			}
@@ -108,7 +114,10 @@ func (e *Encoder) plan(pts []Datapoint, maxBytes int) (n, size int, err error) {
 		if p.Timestamp-p.Timestamp != 0 {
 			return i, size, &PointError{Index: i, Err: fmt.Errorf("%w: %v", ErrTimestamp, p.Timestamp)}
 		}
-		add := nameHeader(len(p.Name), wide) + len(p.Name) + timestampBytes(p.Timestamp) + floatBytes + tupleBytes
+		at := &e.names[i]
+		at.wide = wide
+		at.seconds, at.whole = wholeSeconds(p.Timestamp)
+		add := nameHeader(len(p.Name), wide) + len(p.Name) + at.timestampBytes() + floatBytes + tupleBytes
 		if add > maxBytes-size {
 			if add > maxBytes-frameOverhead {
 				err = &PointError{Index: i, Err: fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, add+frameOverhead, maxBytes)}
@@ -116,7 +125,7 @@ func (e *Encoder) plan(pts []Datapoint, maxBytes int) (n, size int, err error) {
 			return i, size, err
 		}
 		size += add
-		e.enter(pts, i, wide)
+		e.enter(pts, i, hash)
 	}
 	return len(pts), size, nil
 }
@@ -125,9 +134,12 @@ func (e *Encoder) plan(pts []Datapoint, maxBytes int) (n, size int, err error) {
 func (e *Encoder) prepare(n int) {
 	if !e.ready {
 		e.seed, e.ready = maphash.MakeSeed(), true
+		for i := range e.keys {
+			e.keys[i] = maphash.Comparable(e.seed, i)
+		}
 	}
 	slots := 16
-	for slots < 2*n {
+	for slots < 4*n {
 		slots *= 2
 	}
 	if cap(e.table) < slots {
@@ -141,21 +153,46 @@ func (e *Encoder) prepare(n int) {
 	e.names = e.names[:n]
 }
 
+// scan hashes a name and reports whether it is plain, in one go for the usual
+// lengths: eight words at most, of which those from the back may overlap the
+// others. Nobody who does not know the keys can choose names that collide.
+func (e *Encoder) scan(name []byte) (hash uint32, plain bool) {
+	n := len(name)
+	if uint(n-16) > 64-16 {
+		return uint32(maphash.Bytes(e.seed, name)), plainName(name)
+	}
+	le, k := binary.LittleEndian, &e.keys
+	a, b, c, d := le.Uint64(name), le.Uint64(name[8:]), le.Uint64(name[n-16:]), le.Uint64(name[n-8:])
+	odd := oddBytes(a) | oddBytes(b) | oddBytes(c) | oddBytes(d)
+	h := mix(a^k[0], b^k[1]) ^ mix(c^k[2]^uint64(n), d^k[3])
+	if n > 32 {
+		a, b, c, d = le.Uint64(name[16:]), le.Uint64(name[24:]), le.Uint64(name[n-32:]), le.Uint64(name[n-24:])
+		odd |= oddBytes(a) | oddBytes(b) | oddBytes(c) | oddBytes(d)
+		h ^= mix(a^k[4], b^k[5]) ^ mix(c^k[6], d^k[7])
+	}
+	return uint32(h ^ h>>32), highBits(odd) == 0
+}
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
 // enter finds the first point that has the name of pts[i].
-func (e *Encoder) enter(pts []Datapoint, i int, wide bool) {
+func (e *Encoder) enter(pts []Datapoint, i int, hash uint32) {
 	if i > 0 && bytes.Equal(pts[i].Name, pts[i-1].Name) {
 		first := e.names[i-1].first
 		e.names[i].first = first
 		e.names[first].count++
 		return
 	}
-	hash := uint32(maphash.Bytes(e.seed, pts[i].Name))
 	mask := uint32(len(e.table) - 1)
 	for slot := hash & mask; ; slot = (slot + 1) & mask {
 		at := e.table[slot]
 		if at == 0 {
 			e.table[slot] = uint32(i) + 1
-			e.names[i] = name{hash: hash, first: uint32(i), count: 1, wide: wide}
+			n := &e.names[i] // field by field: a literal would be copied
+			n.hash, n.first, n.count, n.memo = hash, uint32(i), 1, 0
 			return
 		}
 		if e.names[at-1].hash == hash && bytes.Equal(pts[at-1].Name, pts[i].Name) {
@@ -174,7 +211,8 @@ func nameHeader(n int, wide bool) int {
 	return 2
 }
 
-// wholeSeconds returns t as an integer if it is one and stays itself as one.
+// wholeSeconds returns t as an integer if it is one and stays itself as one: not
+// -0, for instance.
 func wholeSeconds(t float64) (int64, bool) {
 	if !(t > -1<<63 && t < 1<<63) {
 		return 0, false
@@ -184,15 +222,14 @@ func wholeSeconds(t float64) (int64, bool) {
 }
 
 // timestampBytes returns how many bytes putTimestamp writes.
-func timestampBytes(t float64) int {
-	i, ok := wholeSeconds(t)
+func (n *name) timestampBytes() int {
 	switch {
-	case !ok:
+	case !n.whole:
 		return floatBytes
-	case i == int64(int32(i)):
+	case n.seconds == int64(int32(n.seconds)):
 		return 5
 	}
-	return 2 + longBytes(i)
+	return 2 + longBytes(n.seconds)
 }
 
 // longBytes returns the length of i in two's complement.

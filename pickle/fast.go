@@ -115,12 +115,37 @@ items:
 			name, length = p+2, uint(b[p+1])
 		case opBinunicode:
 			name, length = p+5, uint(binary.LittleEndian.Uint32(b[p+1:]))
-		default:
-			d.points, d.memo = d.points[:first+int(n)], d.memo[:stored+used]
-			if name, length, at = d.getName(b, p); at == 0 || at+tailBytes > uint(len(b)) {
+		case opBinget, opLongBinget:
+			get := uint32(b[p+1])
+			if at = p + 2; b[p] == opLongBinget {
+				get, at = binary.LittleEndian.Uint32(b[p+1:]), p+5
+			}
+			entry := uint32(memoUnset)
+			if get < stored {
+				entry = d.memo[get]
+			} else if get-stored < used {
+				entry = memo[uint8(get-stored)]
+			}
+			from := entry >> memoBits
+			switch {
+			case entry&(1<<memoBits-1) != memoName:
+				d.points, d.memo = d.points[:first+int(n)], d.memo[:stored+used]
+				var ok bool
+				if name, length, ok = d.memoName(get); !ok {
+					break items
+				}
+			case from < uint32(first):
+				name, length = uint(d.points[from].name), uint(d.points[from].nameLen)
+			default:
+				pt := &points[(from-uint32(first))%window]
+				name, length = uint(pt.name), uint(pt.nameLen)
+			}
+			if at+tailBytes > uint(len(b)) {
 				break items
 			}
 			name -= origin // which is added again below
+		default:
+			break items
 		}
 		literal := at == 0
 		if literal {
@@ -214,25 +239,6 @@ func memoPut(b *[tailBytes]byte, at, memoize uint, next uint32) uint {
 		return 2
 	}
 	return 0
-}
-
-// getName reads the memo get at position p of b and returns the position and
-// length of the name it gives, and what follows at. That is 0 for anything else.
-func (d *Decoder) getName(b []byte, p uint) (name, length, at uint) {
-	var index uint32
-	switch b[p] {
-	case opBinget:
-		index, at = uint32(b[p+1]), p+2
-	case opLongBinget:
-		index, at = binary.LittleEndian.Uint32(b[p+1:]), p+5
-	default:
-		return 0, 0, 0
-	}
-	name, length, ok := d.memoName(index)
-	if !ok {
-		at = 0
-	}
-	return name, length, at
 }
 
 // memoName returns position and length of a memo entry that is a string in the

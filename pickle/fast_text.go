@@ -1,9 +1,6 @@
 package pickle
 
-import (
-	"bytes"
-	"strconv"
-)
+import "bytes"
 
 // textItems reads items of protocol 0, each appended to the list on its own:
 //
@@ -159,32 +156,38 @@ func (s *textScan) put(tag uint32) {
 
 // number reads INT, LONG, FLOAT, or a STRING that is a number.
 func (s *textScan) number() (float64, bool) {
-	if s.at >= len(s.b) {
+	if s.at+2 >= len(s.b) {
 		return 0, false
 	}
-	op := s.b[s.at]
-	line, ok := s.line()
-	if !ok {
-		return 0, false
-	}
-	switch op {
-	case opLong:
-		if n := len(line); n > 0 && line[n-1] == 'L' {
-			line = line[:n-1]
-		}
-		fallthrough
+	text := s.b[s.at+1:]
+	switch op := s.b[s.at]; op {
 	case opInt:
-		n, ok := digits(line)
-		return float64(n), ok
-	case opString:
-		if line, ok = quoted(line); !ok {
+		n, length := shortInt(text, '\n')
+		s.at += length + 2
+		return float64(n), length > 0
+	case opLong:
+		n, length := shortInt(text, 'L')
+		s.at += length + 2
+		return float64(n), length > 0 && s.op('\n')
+	case opFloat, opString:
+		end, skip := byte('\n'), 0
+		if op == opString {
+			end, skip = text[0], 1
+		}
+		if f, length := shortFloat(text[skip:], end); length > 0 && (end == '\n' || end == '\'' || end == '"') {
+			s.at += length + 2 + skip
+			return f, op == opFloat || s.op('\n')
+		}
+		line, ok := s.line()
+		if op == opString && ok {
+			line, ok = quoted(line)
+		}
+		if !ok {
 			return 0, false
 		}
-	case opFloat:
-	default:
-		return 0, false
+		return usualFloat(line)
 	}
-	return usualFloat(line)
+	return 0, false
 }
 
 // usualFloat reads a float as repr writes it, of at most 32 bytes.
@@ -197,6 +200,6 @@ func usualFloat(text []byte) (float64, bool) {
 			return 0, false
 		}
 	}
-	f, err := strconv.ParseFloat(string(text), 64)
+	f, err := parseFloat(text)
 	return f, err == nil
 }

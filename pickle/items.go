@@ -73,6 +73,11 @@ func (d *Decoder) handPoint(name []byte, timestamp, value float64, emit func(Dat
 // usual returns the parts of an item that is as nearly all are: tuples, a name
 // that is UTF-8, and two numbers.
 func (d *Decoder) usual(v value) (name []byte, timestamp, x float64, ok bool) {
+	if v.kind == kItem {
+		p := &d.points[v.a]
+		name := d.view(p.name, p.nameLen)
+		return name, p.timestamp, p.value, textFlags(name)&isUTF8 != 0
+	}
 	if v.kind != kTuple || v.n != 2 {
 		return nil, 0, 0, false
 	}
@@ -172,6 +177,10 @@ func (d *Decoder) pair(v value) (t, x float64, reason Reason, err error) {
 	return t, x, reason, err
 }
 
+// spelledTotal bounds the bytes of numbers sent as strings, in multiples of the
+// body: the memo could have one long string parsed any number of times.
+const spelledTotal = 16
+
 // number returns v as Python's float(v) would.
 func (d *Decoder) number(v value, bad Reason) (float64, Reason, error) {
 	switch v.kind {
@@ -179,7 +188,8 @@ func (d *Decoder) number(v value, bad Reason) (float64, Reason, error) {
 		return v.float(), 0, nil
 	case kText, kBytes:
 		text := d.bytes(v)
-		if len(text) > d.lim.IntegerBytes {
+		d.spelled += len(text)
+		if len(text) > d.lim.IntegerBytes || d.spelled > spelledTotal*len(d.body) {
 			return 0, BadLimit, &LimitError{Limit: "IntegerBytes", Max: d.lim.IntegerBytes}
 		}
 		f, scratch, wrong := parseFloatString(text, d.text)

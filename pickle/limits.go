@@ -43,8 +43,9 @@ type Limits struct {
 	// bytes of all strings so. 0 means 32 MiB.
 	TotalBytes int
 	// IntegerBytes is the widest integer: bytes in binary, digits in text. It
-	// also bounds a number sent as a string. 0 means 1,024; a float64 holds no
-	// integer of more than 128 bytes or 309 digits.
+	// also bounds a number sent as a string; together those of one message may
+	// take 16 times the body, which only the memo can make of them. 0 means 1,024;
+	// a float64 holds no integer of more than 128 bytes or 309 digits.
 	IntegerBytes int
 }
 

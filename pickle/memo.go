@@ -34,7 +34,7 @@ const (
 // larger than the body is long; any other is kept aside, where it costs no more
 // than its own entry.
 func (d *Decoder) store(index uint32, v value) error {
-	if int(index) > len(d.body) {
+	if uint64(index) > uint64(len(d.body)) {
 		if d.far == nil {
 			d.far = make(map[uint32]value)
 		}
@@ -66,7 +66,7 @@ func (d *Decoder) store(index uint32, v value) error {
 
 // load returns memo[index], or a kUnset.
 func (d *Decoder) load(index uint32) value {
-	if int(index) >= len(d.memo) {
+	if uint64(index) >= uint64(len(d.memo)) {
 		return d.far[index]
 	}
 	at := d.memo[index] >> memoBits

@@ -45,22 +45,28 @@ func CheckName(name []byte) error {
 
 // plainName reports whether name is not empty and all graphic ASCII.
 func plainName(name []byte) bool {
-	const ones = 0x0101010101010101
-	const high = 0x80 * ones
-	b := name
-	var odd uint64
-	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
-		// The high bit of a byte is set in x from 0x80 up, in x+1 from 0x7f up,
-		// and in x-0x21 below 0x21. A carry or borrow between bytes starts in
-		// one that is odd itself.
-		odd |= (x | (x + ones) | (x - 0x21*ones)) & high
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c-0x21 > 0x7e-0x21 {
-			return false
+	n := len(name)
+	if n < 8 {
+		for _, c := range name {
+			if c-0x21 > 0x7e-0x21 {
+				return false
+			}
 		}
+		return n > 0
 	}
-	return odd == 0 && len(name) > 0
+	odd := oddBytes(binary.LittleEndian.Uint64(name[n-8:])) // may overlap the others
+	for len(name) > 8 {
+		odd |= oddBytes(binary.LittleEndian.Uint64(name))
+		name = name[8:]
+	}
+	return highBits(odd) == 0
+}
+
+// oddBytes sets the high bit of some byte if any of the eight is not graphic
+// ASCII. The high bit of a byte is set in x from 0x80 up, in x+1 from 0x7f up,
+// and in x-0x21 below 0x21; a carry or borrow between bytes starts in one that
+// is odd itself.
+func oddBytes(x uint64) uint64 {
+	const ones = 0x0101010101010101
+	return x | (x + ones) | (x - 0x21*ones)
 }

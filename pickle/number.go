@@ -6,15 +6,13 @@ import (
 	"math/big"
 	"math/bits"
 	"strconv"
+	"unsafe"
 )
 
 // parseInt reads the text of INT and LONG as Python's int(text, 0) does: white
 // space around it, a sign, underscores between digits, and the prefixes 0x, 0o
 // and 0b. The caller has bounded the length.
 func parseInt(text []byte) (float64, fault) {
-	if n, ok := digits(text); ok {
-		return float64(n), faultNone
-	}
 	text = trimSpace(text)
 	if len(text) > 0 && text[0] == '+' {
 		text = text[1:]
@@ -36,33 +34,96 @@ func parseInt(text []byte) (float64, fault) {
 	return f, faultNone
 }
 
-// digits reads a plain decimal integer of at most 18 digits.
-func digits(text []byte) (int64, bool) {
+// shortInt reads a plain decimal integer of at most 18 digits that is ended by
+// end. It returns how long it is, or 0 for any other text.
+func shortInt(text []byte, end byte) (n int64, length int) {
 	i, neg := 0, false
-	if len(text) > 1 && text[0] == '-' {
+	if len(text) > 0 && text[0] == '-' {
 		i, neg = 1, true
 	}
-	if len(text) == i || len(text)-i > 18 || text[i] == '0' && len(text)-i > 1 {
-		return 0, false
-	}
-	var n int64
+	first := i
 	for ; i < len(text); i++ {
 		c := text[i] - '0'
 		if c > 9 {
-			return 0, false
+			break
 		}
 		n = n*10 + int64(c)
+	}
+	count := i - first
+	if count == 0 || count > 18 || i == len(text) || text[i] != end || text[first] == '0' && count > 1 {
+		return 0, 0
 	}
 	if neg {
 		n = -n
 	}
-	return n, true
+	return n, i
+}
+
+// shortFloat reads a decimal of at most 19 digits without an exponent that is
+// ended by end or, if end is 0, by the end of text. It returns how long it is, or
+// 0 for any other text. The result is rounded correctly: it is the quotient of
+// two integers of 64 bits.
+func shortFloat(text []byte, end byte) (f float64, length int) {
+	i, neg := 0, false
+	if len(text) > 0 && text[0] == '-' {
+		i, neg = 1, true
+	}
+	var m uint64
+	first, point := i, -1
+	for ; i < len(text); i++ {
+		c := text[i] - '0'
+		if c <= 9 {
+			m = m*10 + uint64(c)
+			continue
+		}
+		if text[i] != '.' || point >= 0 {
+			break
+		}
+		point = i
+	}
+	n, decimals := i-first, 0
+	if point >= 0 {
+		n, decimals = n-1, i-point-1
+	}
+	if n == 0 || n > 19 || i == len(text) != (end == 0) || i < len(text) && text[i] != end {
+		return 0, 0
+	}
+	f = quotient(m, powersOfTen[decimals])
+	if neg {
+		f = -f
+	}
+	return f, i
+}
+
+// powersOfTen are those that fit 64 bits.
+var powersOfTen = [...]uint64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19}
+
+// quotient returns m/d rounded to nearest, ties to even, for a d of powersOfTen.
+func quotient(m, d uint64) float64 {
+	if m < 1<<53 {
+		return float64(m) / float64(d) // both are exact
+	}
+	shiftM, shiftD := bits.LeadingZeros64(m), bits.LeadingZeros64(d)
+	hi, lo, d := m<<shiftM, uint64(0), d<<shiftD
+	exponent := shiftD - shiftM - 64
+	if hi >= d {
+		hi, lo = hi>>1, hi<<63
+		exponent++
+	}
+	q, r := bits.Div64(hi, lo, d) // from 2**63 up
+	if r != 0 {
+		q |= 1 // rounds as all the bits below it would
+	}
+	return float64(q) * math.Float64frombits(uint64(1023+exponent)<<52)
 }
 
 // parseFloatText reads the text of FLOAT: a C double without white space,
 // underscores or hexadecimal. A finite text that overflows is a fault, as it is
 // for CPython.
 func parseFloatText(text []byte) (float64, fault) {
+	if f, n := shortFloat(text, 0); n > 0 {
+		return f, faultNone
+	}
 	f, under, ok := floatSyntax(text)
 	if !ok || under {
 		return 0, faultSyntax
@@ -70,7 +131,7 @@ func parseFloatText(text []byte) (float64, fault) {
 	if f != 0 {
 		return f, faultNone
 	}
-	f, err := strconv.ParseFloat(string(text), 64)
+	f, err := parseFloat(text)
 	if err != nil {
 		return 0, faultRange
 	}
@@ -82,10 +143,8 @@ func parseFloatText(text []byte) (float64, fault) {
 // are fine, and what overflows is infinite.
 func parseFloatString(text []byte, scratch []byte) (float64, []byte, fault) {
 	text = trimSpace(text)
-	if len(text) <= 16 {
-		if n, ok := digits(text); ok && n != 0 {
-			return float64(n), scratch, faultNone
-		}
+	if f, n := shortFloat(text, 0); n > 0 {
+		return f, scratch, faultNone
 	}
 	f, under, ok := floatSyntax(text)
 	if !ok {
@@ -103,8 +162,14 @@ func parseFloatString(text []byte, scratch []byte) (float64, []byte, fault) {
 		}
 		text = scratch
 	}
-	f, _ = strconv.ParseFloat(string(text), 64)
+	f, _ = parseFloat(text)
 	return f, scratch, faultNone
+}
+
+// parseFloat is strconv.ParseFloat without a copy of the text, which one message
+// can ask for many times. ParseFloat keeps no part of it.
+func parseFloat(text []byte) (float64, error) {
+	return strconv.ParseFloat(unsafe.String(unsafe.SliceData(text), len(text)), 64)
 }
 
 // floatSyntax checks a decimal floating-point text. For the words inf, infinity

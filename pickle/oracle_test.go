@@ -107,9 +107,9 @@ type difference struct {
 }
 
 var (
-	inf, nan = math.Inf(1), math.NaN()
-	foobar   = []point{{"foo.bar", 1700000000, 1.5}}
-	next     = []point{{"ok", 1, 2}} // the message behind most malformed ones
+	nan    = math.NaN()
+	foobar = []point{{"foo.bar", 1700000000, 1.5}}
+	next   = []point{{"ok", 1, 2}} // the message behind most malformed ones
 )
 
 // differences is every case in which the points are not those of carbon.

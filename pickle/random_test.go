@@ -243,9 +243,9 @@ func (g *programmer) program() []byte {
 
 // Both paths, and og-rek where it is right, agree on every program.
 func TestRandomPrograms(t *testing.T) {
-	rounds := 20000
+	rounds := 10000
 	if testing.Short() {
-		rounds = 2000
+		rounds = 1000
 	}
 	g := &programmer{Rand: rand.New(rand.NewPCG(1, 2))}
 	for range rounds {

@@ -44,7 +44,7 @@ type scanner struct {
 	memo    map[uint32]shape
 	objects []object
 	created int // values
-	copied  int // bytes that REDUCE makes og-rek copy
+	touched int // bytes of strings, see touch
 	wide    int // bytes of integers that do not fit 64 bits
 }
 

@@ -22,14 +22,28 @@ func (s *scanner) tuple(op byte) error {
 		return err
 	}
 	// What it takes to recognise _codecs.encode(text, "latin1").
-	if len(s.stack)-at == 2 && s.encodable(s.stack[at], s.stack[at+1]) {
-		v.n = 2
+	if len(s.stack)-at == 2 && s.stack[at+1].kind == sText && s.stack[at+1].n == 6 {
+		if err := s.touch(s.stack[at]); err != nil {
+			return err
+		}
+		if s.encodable(s.stack[at], s.stack[at+1]) {
+			v.n = 2
+		}
 	}
 	if len(s.stack) == at {
 		v.n = 1
 	}
 	s.stack = s.stack[:at]
 	return s.push(v)
+}
+
+// touch counts the bytes of a string that is about to be looked at or copied
+// once more, which the memo makes cheap to ask for.
+func (s *scanner) touch(v shape) error {
+	if s.touched += int(v.bytes); s.touched > s.r.lim.TotalBytes {
+		return s.r.limit("TotalBytes", s.r.lim.TotalBytes)
+	}
+	return nil
 }
 
 // encodable reports whether (text, codec) are arguments of _codecs.encode that
@@ -90,6 +104,9 @@ func (s *scanner) fill(at uint32, parts []shape) error {
 			case sNone, sNumber, sText, sEscaped, sBytes:
 			default:
 				return s.r.fail(ErrUnsupported)
+			}
+			if err := s.touch(parts[i]); err != nil {
+				return err
 			}
 		}
 	}
@@ -269,8 +286,8 @@ func (s *scanner) reduce() error {
 	case args.kind == sTuple && args.n == 1 && callee.kind == sByteType:
 		return s.push(shape{kind: sArray}) // no key: og-rek keeps it as a call
 	case args.kind == sTuple && args.n == 2 && callee.kind == sEncode:
-		if s.copied += int(args.bytes); s.copied > d.lim.TotalBytes {
-			return d.limit("TotalBytes", d.lim.TotalBytes)
+		if err := s.touch(args); err != nil {
+			return err
 		}
 		return s.push(shape{kind: sBytes, bytes: args.bytes, at: 0, n: 0})
 	}

@@ -50,7 +50,8 @@ func Unmarshal(body []byte, lim Limits) (v any, err error) {
 	if err := s.scan(); err != nil {
 		return nil, err
 	}
-	defer func() { // the scan leaves nothing to panic about that is known
+	s = scanner{r: Decoder{pos: s.r.pos}} // let go of what it needed
+	defer func() {                        // the scan leaves nothing to panic about that is known
 		if p := recover(); p != nil {
 			v, err = nil, fmt.Errorf("pickle: og-rek: %v", p)
 		}
