@@ -107,7 +107,7 @@ func readFile(path, section string, cmd *kong.Command) (map[string]string, error
 		return nil, fmt.Errorf("configuration file %s cannot be read: it holds something else than [section], option = value and # comments", path)
 	}
 	if keys := f.Section(ini.DefaultSection).KeyStrings(); len(keys) > 0 {
-		return nil, fmt.Errorf("configuration file %s: %s stands outside a section: put options under [%s]", path, shown(keys[0]), section)
+		return nil, fmt.Errorf("configuration file %s: %s, stands outside a section: put options under [%s]", path, shown(keys[0]), section)
 	}
 	if !f.HasSection(section) {
 		return nil, fmt.Errorf("configuration file %s has no section [%s], which flux %s reads", path, section, cmd.Name)
@@ -120,7 +120,7 @@ func readFile(path, section string, cmd *kong.Command) (map[string]string, error
 	for _, key := range f.Section(section).Keys() {
 		name := strings.ReplaceAll(key.Name(), "_", "-")
 		if !known[name] {
-			return nil, fmt.Errorf("configuration file %s: flux %s does not know %s", path, cmd.Name, shown(key.Name()))
+			return nil, fmt.Errorf("configuration file %s: flux %s has no %s", path, cmd.Name, shown(key.Name()))
 		}
 		if _, twice := values[name]; twice {
 			return nil, fmt.Errorf("configuration file %s: option %s stands there twice", path, name)
@@ -137,7 +137,7 @@ func shown(name string) string {
 	if optionForm.MatchString(name) {
 		return fmt.Sprintf("option %q", name)
 	}
-	return "something that is no option's name (not shown, since it may be a key)"
+	return "option whose name is not shown here, since it may be a key"
 }
 
 // overrides lists the options for which the file's value was passed over.
