@@ -76,7 +76,7 @@ func (s *carbonSender) Send(ctx context.Context, b record.Batch) (deliver.Result
 		s.past.fail(time.Now())
 		var res deliver.Result
 		if s.conn != nil {
-			res.Taken = s.enc.index - len(s.enc.rejected) // as far as was written, perhaps
+			res.Taken = s.enc.index // as far as was written, perhaps
 		}
 		s.drop(ctx.Err() == nil)
 		return res, err
@@ -99,10 +99,11 @@ func (s *carbonSender) writeAll(ctx context.Context, b record.Batch) error {
 			if err := s.connect(ctx); err != nil {
 				return err
 			}
-			if err := s.repeat(ctx); err != nil {
+			err := s.repeat(ctx)
+			s.enc.begin(b)
+			if err != nil {
 				return err
 			}
-			s.enc.begin(b)
 			continue
 		}
 		if err := s.conn.write(ctx, s.out); err != nil {
@@ -114,9 +115,8 @@ func (s *carbonSender) writeAll(ctx context.Context, b record.Batch) error {
 
 // repeat sends what ResendOnReconnect asks for, on a fresh connection and before anything else.
 func (s *carbonSender) repeat(ctx context.Context) error {
-	due := s.past.due()
 	n := 0
-	for _, c := range due {
+	for _, c := range s.past.due() {
 		s.enc.begin(record.Concat(c.points, c.n))
 		if s.cfg.MaxReplayAge > 0 {
 			s.enc.oldest = time.Now().Add(-s.cfg.MaxReplayAge).UnixMilli()
@@ -128,7 +128,7 @@ func (s *carbonSender) repeat(ctx context.Context) error {
 				}
 			}
 		}
-		n += c.n
+		n += s.enc.written
 	}
 	if n > 0 {
 		s.stats.repeated.Add(uint64(n))
@@ -155,7 +155,6 @@ func (s *carbonSender) Confirm(ctx context.Context) error {
 		s.peer.answered = true
 	}
 	s.stats.confirmed.Add(1)
-	s.past.settle()
 	s.past.confirm(time.Now())
 	s.peer.fails, s.peer.retryAt = 0, time.Time{}
 	s.drop(false)
@@ -239,10 +238,14 @@ func (s *carbonSender) Close() error {
 	return nil
 }
 
+// costly is how many times as long as a failed attempt to connect took its peer is left alone while others answer.
+const costly = 20
+
 // connect connects to the first peer that answers. Peers that failed a short while ago come last.
 func (s *carbonSender) connect(ctx context.Context) error {
 	var errs []error
 	for _, p := range s.inOrder() {
+		begun := time.Now()
 		c, err := s.connectTo(ctx, p)
 		if err == nil {
 			s.use(c, p)
@@ -251,7 +254,12 @@ func (s *carbonSender) connect(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		s.past.fail(time.Now())
 		s.failed(p)
+		// One that lets connecting take long is tried the more seldom: meanwhile nothing is delivered.
+		if rest := time.Now().Add(costly * time.Since(begun)); rest.After(p.retryAt) {
+			p.retryAt = rest
+		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

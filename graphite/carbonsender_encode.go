@@ -24,6 +24,7 @@ type encoder struct {
 	left     int
 	index    int   // of the next point in the batch
 	oldest   int64 // points before it are passed over, Unix milliseconds
+	written  int   // points since begin that can be sent, save those found out later
 	rejected []deliver.Rejected
 
 	lastTime int64  // of the line before
@@ -36,7 +37,7 @@ type encoder struct {
 func (e *encoder) begin(b record.Batch) {
 	e.cursor, e.left, e.index = b.Cursor(), b.Len(), 0
 	e.rejected = e.rejected[:0]
-	e.oldest = math.MinInt64
+	e.oldest, e.written = math.MinInt64, 0
 }
 
 func (e *encoder) more() bool { return e.left > 0 }
@@ -67,6 +68,7 @@ func (e *encoder) next(p *record.Point) (i int, ok bool) {
 			r = ReasonNaN // carbon would drop it without a word
 		}
 		if r == 0 {
+			e.written++
 			return i, true
 		}
 		e.reject(i, r, r.Error())

@@ -42,20 +42,29 @@ func (h *history) add(b record.Batch) {
 	h.count += b.Len()
 }
 
-// confirm says that what was added is confirmed.
+// confirm says that what was added is confirmed, and so is what was due: Carbon has read that anew.
 func (h *history) confirm(now time.Time) {
-	if h == nil || h.count == 0 {
+	if h == nil {
 		return
 	}
-	h.past = append(h.past, confirmed{now, append([]byte(nil), h.sent...), h.count})
-	h.size += len(h.sent)
-	h.sent, h.count = h.sent[:0], 0
+	due := h.due()
+	for i := range due {
+		due[i].at = now
+	}
+	h.owed = time.Time{}
+	if h.count > 0 {
+		h.past = append(h.past, confirmed{now, append([]byte(nil), h.sent...), h.count})
+		h.size += len(h.sent)
+		h.sent, h.count = h.sent[:0], 0
+	}
 	old := 0
 	for old < len(h.past) && (h.size > h.limit || now.Sub(h.past[old].at) > h.span) {
 		h.size -= len(h.past[old].points)
 		old++
 	}
-	h.past = append(h.past[:0], h.past[old:]...)
+	n := copy(h.past, h.past[old:])
+	clear(h.past[n:])
+	h.past = h.past[:n]
 }
 
 // fail says that the connection broke, or could not be made, and forgets what was written to it: that is not confirmed
@@ -70,7 +79,7 @@ func (h *history) fail(now time.Time) {
 	}
 }
 
-// due returns the runs that are to be sent once more. They stay due until settled.
+// due returns the runs that are to be sent once more. They stay due until a confirmation.
 func (h *history) due() []confirmed {
 	if h == nil || h.owed.IsZero() {
 		return nil
@@ -81,11 +90,4 @@ func (h *history) due() []confirmed {
 		}
 	}
 	return nil
-}
-
-// settle says that what was due has been confirmed again.
-func (h *history) settle() {
-	if h != nil {
-		h.owed = time.Time{}
-	}
 }

@@ -58,7 +58,8 @@ type ClientConfig struct {
 	ConfirmBytes int
 	ConfirmAfter time.Duration
 	// AssumeAfter is how long a peer that never answered a half-close may leave one unanswered, counted from when its
-	// kernel had acknowledged everything, before its bytes count as delivered (and as assumed). Default 30 s.
+	// kernel had acknowledged everything, before its bytes count as delivered (and as assumed). Such a peer takes no more
+	// than ConfirmBytes in that time, since one connection follows the other. Default 30 s.
 	AssumeAfter time.Duration
 
 	// MaxReplayAge gives up, as failed with the reason "replay_age", points whose timestamp is further in the past than
@@ -66,8 +67,10 @@ type ClientConfig struct {
 	// whisper's first archive replaces the rolled-up value there. Zero sends them again whatever their age.
 	MaxReplayAge time.Duration
 	// ResendOnReconnect sends what was confirmed within that time before a failure once more, when Carbon is back: what
-	// carbon-cache has read, and so confirmed, it holds in memory for a while, and loses when it is killed. The points are
-	// kept in memory for that, MemoryMax bytes at most, the oldest dropped first. Zero: nothing is sent again.
+	// carbon-cache has read, and so confirmed, it holds in memory for a while, and loses when it is killed. A failure is a
+	// connection that breaks or is refused: a Carbon that is killed and back while none is open, as between the bursts of
+	// a sparse sender, is not noticed. The points are kept in memory for that, MemoryMax bytes at most, the oldest dropped
+	// first. Zero: nothing is sent again.
 	ResendOnReconnect time.Duration
 
 	// BackoffMin and BackoffMax bound the wait after a failure, which doubles each time. Defaults 100 ms and 5 s.

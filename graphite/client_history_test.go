@@ -68,6 +68,32 @@ func TestClientSendsOnceMoreAfterAnOutage(t *testing.T) {
 	require.EqualValues(t, 2, st.Resent)
 }
 
+// TestClientSendsOnceMoreAfterEachOutage kills carbon twice: what it read again after the first time it loses again.
+func TestClientSendsOnceMoreAfterEachOutage(t *testing.T) {
+	carbon := graphitetest.Run(t)
+	c := resender(t, carbon, func(cfg *graphite.ClientConfig) { cfg.ResendOnReconnect = time.Hour })
+	sendOne(t, c, "before", time.Now())
+	outage(t, carbon, c, "first")
+	outage(t, carbon, c, "second")
+	require.Len(t, carbon.Points("before"), 3)
+	require.Len(t, carbon.Points("first"), 2)
+	require.Len(t, carbon.Points("second"), 1)
+}
+
+// TestClientSendsOnceMoreToAnother has the first address refuse, between two connections, and the second take over.
+func TestClientSendsOnceMoreToAnother(t *testing.T) {
+	first, second := graphitetest.Run(t), graphitetest.Run(t)
+	c := resender(t, first, func(cfg *graphite.ClientConfig) {
+		cfg.ResendOnReconnect = time.Hour
+		cfg.Addrs = append(cfg.Addrs, second.PickleAddr)
+	})
+	sendOne(t, c, "before", time.Now())
+	first.Pickle().Kill()
+	sendOne(t, c, "after", time.Now())
+	require.Len(t, second.Points("before"), 1)
+	require.Len(t, second.Points("after"), 1)
+}
+
 func TestClientSendsNothingOnceMoreUnlessAsked(t *testing.T) {
 	carbon := graphitetest.Run(t)
 	c := resender(t, carbon, func(*graphite.ClientConfig) {})
@@ -86,6 +112,7 @@ func TestClientSendsOnceMoreOnlyTheSpanAndWhatIsYoung(t *testing.T) {
 	outage(t, carbon, c, "during")
 	require.Len(t, carbon.Points("young"), 2)
 	require.Len(t, carbon.Points("old"), 1, "too old to be replayed")
+	require.EqualValues(t, 1, c.Stats().Resent)
 
 	brief := resender(t, carbon, func(cfg *graphite.ClientConfig) { cfg.ResendOnReconnect = time.Nanosecond })
 	sendOne(t, brief, "long.ago", time.Now())

@@ -79,7 +79,7 @@ func (c *conn) startDrain() {
 func (c *conn) abort() {
 	nc := underlying(c.Conn)
 	switch nc := nc.(type) {
-	case *net.TCPConn:
+	case interface{ SetLinger(sec int) error }:
 		_ = nc.SetLinger(0)
 	case *net.UnixConn:
 		_ = nc.SetWriteDeadline(time.Now().Add(time.Second))

@@ -54,7 +54,9 @@ type readWork struct {
 // What h has not taken by then within DrainTimeout it will not get: the context that h gets ends, and h must return.
 // Serve returns an error only if the listener fails. It closes l.
 func (r *LineReceiver) Serve(ctx context.Context, l net.Listener, h Handler) error {
-	r.pool.init(func() *readWork { return &readWork{buf: make([]byte, readSize+or(r.MaxLine, DefaultMaxLine))} })
+	r.pool.init(func() *readWork {
+		return &readWork{buf: make([]byte, readSize+(&LineParser{MaxLine: r.MaxLine}).limit())}
+	})
 	rep := &reporter{state: &r.state, now: orClock(r.Now), log: orSilent(r.Logger), onReject: r.OnReject}
 	s := &streamServer{
 		maxConns: max(1, or(r.MaxConns, DefaultMaxConns)),

@@ -137,6 +137,10 @@ func (c *RenderClient) render(ctx context.Context, targets []string, from, until
 	}
 	defer resp.Body.Close()
 	fail.Status = resp.StatusCode
+	if resp.Request != nil && resp.Request.Method != req.Method {
+		fail.Err = fmt.Errorf("redirected to %s, which loses the query of a %s: give that address", resp.Request.URL.Redacted(), req.Method)
+		return nil, fail
+	}
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, errorText))
 		fail.Body, fail.Err = string(text), fmt.Errorf("status %s", resp.Status)
@@ -220,7 +224,7 @@ func (c *RenderClient) read(r io.Reader) ([]Series, []byte, error) {
 	if trimmed := bytes.TrimSpace(body); len(trimmed) == 0 || trimmed[0] != '[' {
 		return nil, body, errors.New("the answer is no JSON list")
 	}
-	var answer []struct {
+	var answer []*struct {
 		Target     string
 		Datapoints []renderPoint
 	}
@@ -229,6 +233,9 @@ func (c *RenderClient) read(r io.Reader) ([]Series, []byte, error) {
 	}
 	series := make([]Series, len(answer))
 	for i, a := range answer {
+		if a == nil || a.Datapoints == nil {
+			return nil, body, fmt.Errorf("element %d of the answer is no series with datapoints", i)
+		}
 		series[i].Target = a.Target
 		series[i].Points = make([]Point, 0, len(a.Datapoints))
 		for _, p := range a.Datapoints {

@@ -155,6 +155,24 @@ func TestRenderErrors(t *testing.T) {
 		require.ErrorContains(t, err, `render "a": status 502 Bad Gateway: "bad gateway"`)
 		require.False(t, ok)
 	})
+	t.Run("no series", func(t *testing.T) {
+		for _, answer := range []string{`[null]`, `[{}]`, `[{"error":"boom"}]`, `[{"target":"a","datapoints":null}]`} {
+			_, ok, err := api(t, says(200, answer)).Last(limit(t), "a")
+			require.ErrorContains(t, err, "no series with datapoints", answer)
+			require.False(t, ok)
+		}
+	})
+	t.Run("a redirect that loses the query", func(t *testing.T) {
+		c := api(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				http.Redirect(w, r, "/elsewhere", http.StatusFound)
+				return
+			}
+			says(200, `[]`)(w, r)
+		})
+		_, err := c.Render(limit(t), []string{strings.Repeat("a", 5000)}, time.Time{}, time.Time{})
+		require.ErrorContains(t, err, "loses the query")
+	})
 	t.Run("too large", func(t *testing.T) {
 		c := api(t, says(200, "["+strings.Repeat(" ", 100)+"]"))
 		c.MaxBody = 101

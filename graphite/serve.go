@@ -2,7 +2,6 @@ package graphite
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -188,10 +187,10 @@ func (s *streamServer) abortAll() {
 	}
 }
 
-// underlying returns the transport below TLS.
+// underlying returns the transport below TLS, or below whatever else says what it wraps.
 func underlying(c net.Conn) net.Conn {
 	for {
-		t, ok := c.(*tls.Conn)
+		t, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
 			return c
 		}

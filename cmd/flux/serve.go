@@ -36,12 +36,12 @@ type serveCmd struct {
 
 	Carbon         []string `group:"carbon" default:"127.0.0.1:2004" placeholder:"HOST:PORT" help:"The Carbon to deliver to, or unix:/path; repeatable, and then the first that answers is used."`
 	CarbonProtocol string   `group:"carbon" enum:"pickle,line" default:"pickle" placeholder:"PROTO" help:"pickle (Carbon's port 2004) or line (its port 2003)."`
-	CarbonTLS      bool     `group:"carbon" help:"Speak TLS to Carbon, or to the proxy in front of it."`
+	CarbonTLS      bool     `group:"carbon" help:"Speak TLS to Carbon. A proxy in front of Carbon that ends TLS confirms what it has read itself."`
 	CarbonCA       string   `group:"carbon" placeholder:"FILE" help:"PEM file of the authorities that may have signed Carbon's certificate; the system's by default. Implies --carbon-tls."`
 	CarbonCert     string   `group:"carbon" placeholder:"FILE" help:"PEM file of the certificate to show to Carbon. Implies --carbon-tls."`
 	CarbonKey      string   `group:"carbon" placeholder:"FILE" help:"PEM file of that certificate's key."`
 
-	ResendOnReconnect span `group:"carbon" placeholder:"TIME" help:"When Carbon was away, send what it had confirmed within TIME before once more: what carbon-cache holds in memory is lost when it is killed. Default: nothing."`
+	ResendOnReconnect span `group:"carbon" placeholder:"TIME" help:"When Carbon was away, send what it had confirmed within TIME before once more: what carbon-cache holds in memory is lost when it is killed. Noticed when a connection breaks or is refused; the newest 16 MiB are kept for it. Default: nothing."`
 	MaxReplayAge      span `group:"carbon" placeholder:"AGE" help:"Give up points older than AGE that would be sent a second time after a break, since they may replace rolled-up values. Default: none."`
 
 	LineListen   string `group:"inputs" placeholder:"HOST:PORT" help:"Take carbon's line protocol over TCP there; unix:/path for a socket; ssl:PORT:privateKey=FILE:certKey=FILE[:clientCA=FILE][:interface=HOST] for TLS."`
@@ -143,6 +143,9 @@ func (c *serveCmd) config(log *slog.Logger) (cfg flux.Config, closeStore func(),
 
 // tls is the TLS configuration towards Carbon, nil for none.
 func (c *serveCmd) tls() (*tls.Config, error) {
+	if c.CarbonKey != "" && c.CarbonCert == "" {
+		return nil, errors.New("--carbon-key without --carbon-cert: name the certificate that it belongs to")
+	}
 	if !c.CarbonTLS && c.CarbonCA == "" && c.CarbonCert == "" {
 		return nil, nil
 	}
@@ -297,5 +300,5 @@ func serve(ctx *cmdContext, cfg flux.Config, log *slog.Logger, listenOptions map
 func logAccount(log *slog.Logger, st flux.Stats) {
 	d := st.Destination
 	log.Info("account", "received", st.Received, "accepted", st.Accepted, "duplicate", st.Duplicate, "late", st.Late,
-		"rejected", st.Rejected, "delivered", d.Delivered, "given_up", d.GivenUp, "pending", d.Pending, "resent", d.Resent)
+		"rejected", st.Rejected, "delivered", d.Delivered, "assumed", d.Assumed, "given_up", d.GivenUp, "pending", d.Pending, "resent", d.Resent)
 }

@@ -82,7 +82,7 @@ type Worker struct {
 	sure   uint64    // ordinal up to which all points are confirmed or given up
 	skip   int       // points still to be passed over in the records that are read again
 	base   uint64    // ordinal of the first point of buf that is not a retry
-	tried  uint64    // ordinal up to which points have been handed to the sender at least once
+	tried  uint64    // ordinal up to which points have been sent at least once, or may have been
 	retry  []uint64  // ordinals of the points at the front of buf that are sent a second time
 	win    window    // taken, not yet confirmed
 	rej    points    // rejected, not yet reported
@@ -317,8 +317,8 @@ func (w *Worker) send(ctx context.Context) {
 			return
 		}
 	}
-	w.tried = max(w.tried, w.base+uint64(batch.Len()-min(len(w.retry), batch.Len())))
 	res, err := w.o.Sender.Send(ctx, batch)
+	w.tried = max(w.tried, w.base+uint64(max(0, res.Taken-len(w.retry))))
 	if err != nil {
 		w.failed(ctx, "send", err, res)
 		return

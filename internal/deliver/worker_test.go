@@ -331,6 +331,31 @@ func TestReplayAge(t *testing.T) {
 	})
 }
 
+// TestReplayAgeSparesWhatWasNeverSent has the destination refuse connections for longer than the age.
+func TestReplayAgeSparesWhatWasNeverSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		up := false
+		s := &fakeSender{send: func(n []string) (Result, error) {
+			if !up {
+				return Result{}, errors.New("connection refused")
+			}
+			return Result{Taken: len(n)}, nil
+		}}
+		r := newRig(t, s, func(o *Options) { o.MaxReplayAge = time.Minute })
+		var w record.Writer
+		w.Add(&record.Point{Name: []byte("a"), Timestamp: time.Now().UnixMilli()})
+		_, err := r.q.Append(context.Background(), w.Bytes(), 1)
+		require.NoError(t, err)
+		stop := r.run(t)
+		r.pass(time.Hour)
+		up = true
+		r.pass(time.Hour)
+		require.Equal(t, []string{"a"}, r.delivered)
+		require.Empty(t, r.failed)
+		stop()
+	})
+}
+
 func TestClosedQueueIsDeliveredAndRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, &fakeSender{}, nil)
