@@ -27,11 +27,11 @@ func appendValue(dst []byte, v float64) []byte {
 	}
 	abs := math.Abs(v)
 	if abs < 1e9 && abs >= 1e-3 {
-		if i := math.Round(abs * 1e3); i/1e3 == abs {
-			return appendFraction(dst, v < 0, uint64(i), 1000)
+		if i := uint64(abs*1e3 + 0.5); float64(i)/1e3 == abs {
+			return appendFraction(dst, v < 0, i, 1000)
 		}
-		if i := math.Round(abs * 1e6); i/1e6 == abs {
-			return appendFraction(dst, v < 0, uint64(i), 1_000_000)
+		if i := uint64(abs*1e6 + 0.5); float64(i)/1e6 == abs {
+			return appendFraction(dst, v < 0, i, 1_000_000)
 		}
 	}
 	switch {

@@ -1,7 +1,6 @@
 package graphite
 
 import (
-	"encoding/binary"
 	"fmt"
 	"unicode"
 	"unicode/utf8"
@@ -143,24 +142,10 @@ func checkName[T string | []byte](name T) Reason {
 
 // checkNameBytes is checkName, eight bytes at a time.
 func checkNameBytes(name []byte) Reason {
-	const ones, high = 0x0101010101010101, 0x8080808080808080
-	if len(name) == 0 {
-		return ReasonNameEmpty
+	if len(name) > 0 && nameEnd(name) == len(name) {
+		return 0
 	}
-	rest := name
-	for ; len(rest) >= 8; rest = rest[8:] {
-		x := binary.LittleEndian.Uint64(rest)
-		del := x ^ 0x7f*ones
-		if ((x-0x21*ones)|((del-ones)&^del)|x)&high != 0 { // a byte below 0x21, of 0x7f, or above
-			return nameReason(name)
-		}
-	}
-	for _, c := range rest {
-		if c <= ' ' || c >= 0x7f {
-			return nameReason(name)
-		}
-	}
-	return 0
+	return checkName(name)
 }
 
 // nameReason judges a name that is not all printable ASCII.

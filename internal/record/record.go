@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 )
 
 const (
@@ -43,6 +44,16 @@ type Point struct {
 // AppendPoint appends p in its encoded form. Bits of the tag above MaxTag are dropped.
 func AppendPoint(dst []byte, p *Point) []byte {
 	tag := p.Tag & MaxTag
+	if len(p.Extra) == 0 && len(p.Name) < 0x80 { // nearly all of them
+		at, l := len(dst), len(p.Name)
+		dst = slices.Grow(dst, l+2+16)[:at+l+2+16]
+		b := dst[at:]
+		b[0], b[1] = tag, byte(l)
+		copy(b[2:], p.Name)
+		binary.LittleEndian.PutUint64(b[2+l:], uint64(p.Timestamp))
+		binary.LittleEndian.PutUint64(b[10+l:], math.Float64bits(p.Value))
+		return dst
+	}
 	if len(p.Extra) > 0 {
 		tag |= extraBit
 	}
