@@ -1,13 +1,10 @@
-// Package queue keeps opaque records in order until they are acknowledged. It is what stands between an input and a
-// destination: bounded in bytes, strictly first in first out, with a read cursor that its reader owns and an
-// acknowledgement that is separate from reading.
 package queue
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"log/slog"
 	"time"
 )
 
@@ -19,176 +16,153 @@ var (
 	ErrTooBig = errors.New("queue: record too big")
 	// ErrClosed is returned once the queue is closed.
 	ErrClosed = errors.New("queue: closed")
+	// ErrDisk is wrapped, with the cause, by errors for what a directory did not take: a full disk is also
+	// syscall.ENOSPC. The record is not kept.
+	ErrDisk = errors.New("queue: disk")
+	// ErrInUse is wrapped by what Open returns for a directory that another queue, mostly another process, has open.
+	ErrInUse = errors.New("queue: directory in use")
 )
 
 const (
-	// DefaultMaxBytes bounds a queue whose Options say nothing.
+	// DefaultMaxBytes bounds a queue in memory whose Options say nothing.
 	DefaultMaxBytes = 16 << 20
+	// DefaultDirMaxBytes bounds a queue in a directory whose Options say nothing.
+	DefaultDirMaxBytes = 8 << 30
 	// MinMaxBytes is the least bound that Open accepts.
 	MinMaxBytes = 64 << 10
-
-	entryOverhead = 64 // what keeping a record costs beside its bytes
+	// DefaultCommitEvery and DefaultCommitBytes bound what AppendAsync leaves uncommitted.
+	DefaultCommitEvery = 50 * time.Millisecond
+	DefaultCommitBytes = 1 << 20
 )
 
-// Pos is the position of a record. Positions grow by one a record; zero stands before the first.
+// Pos is the position of a record. Positions rise from one record to the next, in memory by one; zero stands before the
+// first. In a directory they go on rising after a restart.
 type Pos uint64
 
 // Options configure a queue.
 type Options struct {
-	// MaxBytes bounds what the queue keeps, records and their book-keeping. Zero means DefaultMaxBytes.
+	// Dir is the directory that keeps the queue, created where it is missing. Empty keeps it in memory.
+	Dir string
+	// MaxBytes bounds what the queue keeps: in memory records and their book-keeping, in a directory the files of all
+	// segments that hold a record that is not acknowledged, and what waits to be written. Zero means DefaultMaxBytes,
+	// in a directory DefaultDirMaxBytes.
 	MaxBytes int64
-	// DropOldest makes Append drop the oldest records when there is no room, counted, where it would else wait.
+	// DropOldest makes Append drop the oldest records when there is no room, counted, where it would else wait. A
+	// directory drops a segment at a time: up to a sixteenth of the bound, and 16 MiB at most.
 	DropOldest bool
+
+	// CommitEvery is the longest that a record of AppendAsync waits to be committed, CommitBytes how many bytes may
+	// wait. Zero means DefaultCommitEvery and DefaultCommitBytes. In memory they mean nothing.
+	CommitEvery time.Duration
+	CommitBytes int
+
+	Logger *slog.Logger // nil is silent
+
+	fs fileSystem // nil: the operating system's
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+		if o.Dir != "" {
+			o.MaxBytes = DefaultDirMaxBytes
+		}
+	}
+	if o.CommitEvery == 0 {
+		o.CommitEvery = DefaultCommitEvery
+	}
+	if o.CommitBytes == 0 {
+		o.CommitBytes = DefaultCommitBytes
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.fs == nil {
+		o.fs = osFS{}
+	}
+	switch {
+	case o.MaxBytes < MinMaxBytes:
+		return o, fmt.Errorf("queue: bound of %d bytes is less than the %d that a queue needs", o.MaxBytes, MinMaxBytes)
+	case o.CommitEvery < 0:
+		return o, fmt.Errorf("queue: CommitEvery of %v is negative", o.CommitEvery)
+	case o.CommitBytes < 0:
+		return o, fmt.Errorf("queue: CommitBytes of %d is negative", o.CommitBytes)
+	}
+	return o, nil
 }
 
 // Stats is a queue's state at one moment.
 type Stats struct {
 	Records  int
 	Points   int64 // pending: appended, neither acknowledged nor dropped
-	Bytes    int64
+	Bytes    int64 // of the pending records, book-keeping included
 	MaxBytes int64
 	Oldest   time.Time // when the oldest pending record was appended; zero when there is none
 	Dropped  int64     // points that DropOldest has dropped so far
+
+	// Of a queue in a directory.
+	DiskBytes int64 // what counts against MaxBytes
+	Damaged   int   // records found damaged since Open, Open's recovery included
+	Failing   error // why the directory takes nothing at present; nil when it works
 }
 
-// Queue is a bounded queue of records. Its methods may be called from any goroutine.
+// Queue is a bounded queue of records. Its methods may be called from any goroutine; between them, readers share one
+// place in a directory's files, so that one reader at a time is fast.
 type Queue struct {
-	mu      sync.Mutex
-	opts    Options
-	entries []entry // entries[head:] are pending
-	head    int
-	last    Pos // of the newest record ever appended
-	store   slabs
-	bytes   int64
-	points  int64
-	dropped int64
-	room    []*waiter     // appenders, first come first served
-	data    chan struct{} // closed when a record is appended; nil when nobody waits
-	closed  bool
+	store store
 }
 
-type entry struct {
-	rec    []byte
-	slab   *slab
-	points int
-	at     time.Time
+// store is what keeps the records.
+type store interface {
+	append(ctx context.Context, rec []byte, points int, wait bool) (Pos, error)
+	tryNext(after Pos, dst []byte) (rec []byte, pos Pos, ok bool, err error)
+	ready(after Pos) <-chan struct{}
+	sync(ctx context.Context, upTo Pos) error
+	ack(upTo Pos) error
+	acked() Pos
+	last() Pos
+	stats() Stats
+	recovered() Report
+	close() error
+	release() error
 }
 
-type waiter struct {
-	need int64
-	turn chan struct{} // closed when it is this appender's turn to look again
-}
-
-// Open returns an empty queue in memory.
+// Open returns an empty queue in memory or, with Options.Dir, the queue that the directory keeps. Damaged files never
+// make it fail: Recovered tells what had to be passed over. The error wraps ErrInUse when the directory is open
+// elsewhere, ErrDisk when it cannot be created, read or written.
 func Open(o Options) (*Queue, error) {
-	if o.MaxBytes == 0 {
-		o.MaxBytes = DefaultMaxBytes
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
 	}
-	if o.MaxBytes < MinMaxBytes {
-		return nil, fmt.Errorf("queue: bound of %d bytes is less than the %d that a queue needs", o.MaxBytes, MinMaxBytes)
+	if o.Dir == "" {
+		return &Queue{newMemory(o)}, nil
 	}
-	return &Queue{opts: o}, nil
+	d, err := openDisk(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Queue{d}, nil
 }
 
-// Append keeps a copy of rec, which holds the given number of points, and returns its position. Without room it waits
-// until ctx ends, and then returns an error that wraps ErrFull and the context's. A context that has ended already
-// makes it try once.
+// Append keeps a copy of rec, which holds the given number of points, and returns its position once it is kept: in a
+// directory, once it is on the medium. Without room it waits until ctx ends, and then returns an error that wraps
+// ErrFull and the context's. A context that has ended already makes it try once.
+//
+// While the disk fails it waits likewise, and then returns an error that wraps ErrDisk, the cause and the context's. A
+// write that is under way is waited for, whatever ctx says: only its end tells whether the record is kept.
 func (q *Queue) Append(ctx context.Context, rec []byte, points int) (Pos, error) {
-	need := int64(len(rec)) + entryOverhead
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if need > q.opts.MaxBytes/2 {
-		return 0, fmt.Errorf("%w: %d bytes, and a queue of %d takes records of up to half of that",
-			ErrTooBig, len(rec), q.opts.MaxBytes)
-	}
-	if !q.closed && q.opts.DropOldest {
-		for q.bytes+need > q.opts.MaxBytes {
-			q.dropped += int64(q.entries[q.head].points)
-			q.pop()
-		}
-	}
-	if !q.closed && (len(q.room) > 0 || q.bytes+need > q.opts.MaxBytes) {
-		if err := q.waitForRoom(ctx, need); err != nil {
-			return 0, err
-		}
-	}
-	if q.closed {
-		return 0, ErrClosed
-	}
-	e := entry{points: points, at: time.Now()}
-	e.rec, e.slab = q.store.put(rec)
-	q.entries = append(q.entries, e)
-	q.last++
-	q.bytes += need
-	q.points += int64(points)
-	if q.data != nil {
-		close(q.data)
-		q.data = nil
-	}
-	return q.last, nil
+	return q.store.append(ctx, rec, points, true)
 }
 
-// waitForRoom returns nil, with the lock held, when need bytes are free and it is the caller's turn.
-func (q *Queue) waitForRoom(ctx context.Context, need int64) error {
-	w := &waiter{need: need, turn: make(chan struct{})}
-	q.room = append(q.room, w)
-	q.admit(q.opts.MaxBytes - q.bytes)
-	q.mu.Unlock()
-	select {
-	case <-w.turn:
-		q.mu.Lock()
-		q.leave(w)
-		return nil
-	case <-ctx.Done():
-	}
-	q.mu.Lock()
-	served := q.closed
-	select {
-	case <-w.turn:
-		served = true
-	default:
-	}
-	q.leave(w)
-	if served {
-		return nil
-	}
-	return fmt.Errorf("%w: %d of %d bytes taken: %w", ErrFull, q.bytes, q.opts.MaxBytes, ctx.Err())
-}
-
-// leave takes w out of the line and lets the next in, once the caller has used or given up its turn.
-func (q *Queue) leave(w *waiter) {
-	for i := range q.room {
-		if q.room[i] == w {
-			q.room = append(q.room[:i], q.room[i+1:]...)
-			break
-		}
-	}
-	free := q.opts.MaxBytes - q.bytes
-	select {
-	case <-w.turn: // the caller is about to append
-		free -= w.need
-	default:
-	}
-	q.admit(free)
-}
-
-// admit gives their turn to those at the head of the line for whom free bytes suffice.
-func (q *Queue) admit(free int64) {
-	for _, w := range q.room {
-		if w.need > free {
-			return
-		}
-		free -= w.need
-		select {
-		case <-w.turn:
-		default:
-			close(w.turn)
-		}
-	}
+// AppendAsync is Append that does not wait for the disk. The record is kept once Sync for its position returned nil, at
+// the latest CommitEvery or CommitBytes later while the disk works.
+func (q *Queue) AppendAsync(ctx context.Context, rec []byte, points int) (Pos, error) {
+	return q.store.append(ctx, rec, points, false)
 }
 
 // Next appends the record that follows after to dst[:0] and returns it with its position, once there is one. Records
-// that were dropped or acknowledged are passed over. The error is the context's, or ErrClosed.
+// that were dropped, acknowledged or damaged are passed over. The error is the context's, or ErrClosed.
 func (q *Queue) Next(ctx context.Context, after Pos, dst []byte) ([]byte, Pos, error) {
 	for {
 		rec, pos, ok, err := q.TryNext(after, dst)
@@ -203,118 +177,48 @@ func (q *Queue) Next(ctx context.Context, after Pos, dst []byte) ([]byte, Pos, e
 	}
 }
 
-// TryNext is Next that does not wait: ok is false when there is no such record yet.
+// TryNext is Next that does not wait: ok is false when there is no such record yet. In a directory a record can be read
+// once it is committed.
 func (q *Queue) TryNext(after Pos, dst []byte) (rec []byte, pos Pos, ok bool, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	acked := q.acked()
-	after = max(after, acked)
-	if after >= q.last {
-		if q.closed {
-			return dst, after, false, ErrClosed
-		}
-		return dst, after, false, nil
-	}
-	e := &q.entries[q.head+int(after-acked)]
-	return append(dst[:0], e.rec...), after + 1, true, nil
+	return q.store.tryNext(after, dst)
 }
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // Ready returns a channel that is closed as soon as a record stands behind after, or the queue is closed.
-func (q *Queue) Ready(after Pos) <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.last > after || q.closed {
-		return closedChan
-	}
-	if q.data == nil {
-		q.data = make(chan struct{})
-	}
-	return q.data
-}
+func (q *Queue) Ready(after Pos) <-chan struct{} { return q.store.ready(after) }
 
-// Sync returns once everything up to upTo is kept. In memory that is so when Append returns.
-func (q *Queue) Sync(context.Context, Pos) error { return nil }
+// Sync returns once everything up to upTo is kept. It does not wait for CommitEvery. In memory that is so when Append
+// returns. The error wraps the context's, and ErrDisk with the cause when the disk fails.
+func (q *Queue) Sync(ctx context.Context, upTo Pos) error { return q.store.sync(ctx, upTo) }
 
-// Ack lets go of all records up to and including upTo.
-func (q *Queue) Ack(upTo Pos) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	upTo = min(upTo, q.last)
-	for q.acked() < upTo {
-		q.pop()
-	}
-	free := q.opts.MaxBytes - q.bytes
-	q.admit(free)
-	return nil
-}
+// Ack lets go of all records up to and including upTo. In a directory the position is written soon after; when the
+// process dies before, some of them stand in the queue again.
+func (q *Queue) Ack(upTo Pos) error { return q.store.ack(upTo) }
 
 // Acked is the position up to which records have been let go.
-func (q *Queue) Acked() Pos {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.acked()
-}
+func (q *Queue) Acked() Pos { return q.store.acked() }
 
 // Last is the position of the newest record, zero before the first.
-func (q *Queue) Last() Pos {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.last
-}
-
-func (q *Queue) acked() Pos { return q.last - Pos(len(q.entries)-q.head) }
-
-// pop lets go of the oldest record.
-func (q *Queue) pop() {
-	e := &q.entries[q.head]
-	q.bytes -= int64(len(e.rec)) + entryOverhead
-	q.points -= int64(e.points)
-	q.store.free(e.slab)
-	*e = entry{}
-	q.head++
-	if q.head == len(q.entries) {
-		q.entries, q.head = q.entries[:0], 0
-	} else if q.head > 1024 && q.head > len(q.entries)/2 {
-		n := copy(q.entries, q.entries[q.head:])
-		clear(q.entries[n:])
-		q.entries, q.head = q.entries[:n], 0
-	}
-}
+func (q *Queue) Last() Pos { return q.store.last() }
 
 // Stats returns the queue's state.
-func (q *Queue) Stats() Stats {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	s := Stats{
-		Records: len(q.entries) - q.head, Points: q.points, Bytes: q.bytes,
-		MaxBytes: q.opts.MaxBytes, Dropped: q.dropped,
-	}
-	if s.Records > 0 {
-		s.Oldest = q.entries[q.head].at
-	}
-	return s
-}
+func (q *Queue) Stats() Stats { return q.store.stats() }
 
-// Close wakes all who wait. Records that stand in the queue can still be read.
-func (q *Queue) Close() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return nil
-	}
-	q.closed = true
-	for _, w := range q.room {
-		select {
-		case <-w.turn:
-		default:
-			close(w.turn)
-		}
-	}
-	if q.data != nil {
-		close(q.data)
-		q.data = nil
-	}
-	return nil
+// Recovered tells what Open found in the directory. It is empty for a queue in memory.
+func (q *Queue) Recovered() Report { return q.store.recovered() }
+
+// Close refuses further records and wakes all who wait. Records that stand in the queue can still be read and
+// acknowledged, until Release. The error wraps ErrDisk when records of AppendAsync could not be committed: the queue
+// goes on trying until Release.
+func (q *Queue) Close() error { return q.store.close() }
+
+// Release closes the queue if that has not been done, writes the acknowledged position, gives the directory up to
+// others, and ends the queue's goroutine. Afterwards nothing can be read or acknowledged. The error wraps ErrDisk when
+// records of AppendAsync are lost with it. For a queue in memory it is Close.
+func (q *Queue) Release() error { return q.store.release() }
+
+func tooBig(n int, bound int64) error {
+	return fmt.Errorf("%w: %d bytes, and a queue of %d takes records of up to %d",
+		ErrTooBig, n, bound, min(bound/2, maxRecord))
 }

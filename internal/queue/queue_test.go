@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,7 +21,17 @@ func open(t testing.TB, o queue.Options) *queue.Queue {
 	t.Helper()
 	q, err := queue.Open(o)
 	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, q.Release()) })
 	return q
+}
+
+// onBoth runs the test on a queue in memory and on one in a directory.
+func onBoth(t *testing.T, test func(t *testing.T, dir func() string)) {
+	t.Run("memory", func(t *testing.T) { test(t, func() string { return "" }) })
+	t.Run("directory", func(t *testing.T) {
+		base, n := t.TempDir(), 0
+		test(t, func() string { n++; return filepath.Join(base, strconv.Itoa(n)) })
+	})
 }
 
 // expired is a context that has ended: calls with it try once.
@@ -34,8 +46,10 @@ func TestOpenChecksItsBound(t *testing.T) {
 	require.ErrorContains(t, err, "bound of 10 bytes")
 }
 
-func TestFirstInFirstOut(t *testing.T) {
-	q := open(t, queue.Options{MaxBytes: 1 << 20})
+func TestFirstInFirstOut(t *testing.T) { onBoth(t, firstInFirstOut) }
+
+func firstInFirstOut(t *testing.T, dir func() string) {
+	q := open(t, queue.Options{Dir: dir(), MaxBytes: 1 << 20})
 	ctx := context.Background()
 	for i := range 100 {
 		pos, err := q.Append(expired(), fmt.Appendf(nil, "record %d", i), 2)
@@ -67,15 +81,19 @@ func TestFirstInFirstOut(t *testing.T) {
 	require.True(t, s.Oldest.IsZero())
 }
 
-func TestRecordTooBig(t *testing.T) {
-	q := open(t, queue.Options{MaxBytes: 64 << 10})
+func TestRecordTooBig(t *testing.T) { onBoth(t, recordTooBig) }
+
+func recordTooBig(t *testing.T, dir func() string) {
+	q := open(t, queue.Options{Dir: dir(), MaxBytes: 64 << 10})
 	_, err := q.Append(expired(), make([]byte, 32<<10), 1)
 	require.ErrorIs(t, err, queue.ErrTooBig)
 	require.ErrorContains(t, err, "32768 bytes")
 }
 
-func TestFull(t *testing.T) {
-	q := open(t, queue.Options{MaxBytes: 64 << 10})
+func TestFull(t *testing.T) { onBoth(t, full) }
+
+func full(t *testing.T, dir func() string) {
+	q := open(t, queue.Options{Dir: dir(), MaxBytes: 64 << 10})
 	rec := make([]byte, 20<<10)
 	for range 3 {
 		_, err := q.Append(expired(), rec, 1)
@@ -89,9 +107,11 @@ func TestFull(t *testing.T) {
 	require.NoError(t, err, "room is used again")
 }
 
-func TestNobodyPassesThoseWhoWait(t *testing.T) {
+func TestNobodyPassesThoseWhoWait(t *testing.T) { onBoth(t, nobodyPassesThoseWhoWait) }
+
+func nobodyPassesThoseWhoWait(t *testing.T, dir func() string) {
 	synctest.Test(t, func(t *testing.T) {
-		q := open(t, queue.Options{MaxBytes: 64 << 10})
+		q := open(t, queue.Options{Dir: dir(), MaxBytes: 64 << 10})
 		big, small := make([]byte, 30<<10), make([]byte, 1<<10)
 		for range 2 {
 			_, err := q.Append(expired(), big, 1)
@@ -122,28 +142,32 @@ func TestNobodyPassesThoseWhoWait(t *testing.T) {
 	})
 }
 
-func TestOneWhoGivesUpLetsTheNextIn(t *testing.T) {
+func TestOneWhoGivesUpLetsTheNextIn(t *testing.T) { onBoth(t, oneWhoGivesUpLetsTheNextIn) }
+
+func oneWhoGivesUpLetsTheNextIn(t *testing.T, dir func() string) {
 	synctest.Test(t, func(t *testing.T) {
-		q := open(t, queue.Options{MaxBytes: 64 << 10})
+		q := open(t, queue.Options{Dir: dir(), MaxBytes: 64 << 10})
 		big := make([]byte, 30<<10)
 		for range 2 {
 			_, err := q.Append(expired(), big, 1)
 			require.NoError(t, err)
 		}
 		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan error, 2)
-		go func() { _, err := q.Append(ctx, big, 1); done <- err }()
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() { _, err := q.Append(ctx, big, 1); first <- err }()
 		synctest.Wait()
-		go func() { _, err := q.Append(context.Background(), []byte("small"), 1); done <- err }()
+		go func() { _, err := q.Append(context.Background(), []byte("small"), 1); second <- err }()
 		synctest.Wait()
 		cancel()
-		require.ErrorIs(t, <-done, queue.ErrFull)
-		require.NoError(t, <-done)
+		require.ErrorIs(t, <-first, queue.ErrFull)
+		require.NoError(t, <-second)
 	})
 }
 
-func TestDropOldest(t *testing.T) {
-	q := open(t, queue.Options{MaxBytes: 64 << 10, DropOldest: true})
+func TestDropOldest(t *testing.T) { onBoth(t, dropOldest) }
+
+func dropOldest(t *testing.T, dir func() string) {
+	q := open(t, queue.Options{Dir: dir(), MaxBytes: 64 << 10, DropOldest: true})
 	for i := range 10 {
 		_, err := q.Append(expired(), bytes.Repeat([]byte{byte(i)}, 20<<10), 3)
 		require.NoError(t, err)
@@ -158,9 +182,11 @@ func TestDropOldest(t *testing.T) {
 	require.EqualValues(t, 8, pos)
 }
 
-func TestNextWaits(t *testing.T) {
+func TestNextWaits(t *testing.T) { onBoth(t, nextWaits) }
+
+func nextWaits(t *testing.T, dir func() string) {
 	synctest.Test(t, func(t *testing.T) {
-		q := open(t, queue.Options{})
+		q := open(t, queue.Options{Dir: dir()})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_, _, err := q.Next(ctx, 0, nil)
@@ -176,9 +202,11 @@ func TestNextWaits(t *testing.T) {
 	})
 }
 
-func TestClose(t *testing.T) {
+func TestClose(t *testing.T) { onBoth(t, closing) }
+
+func closing(t *testing.T, dir func() string) {
 	synctest.Test(t, func(t *testing.T) {
-		q := open(t, queue.Options{MaxBytes: 64 << 10})
+		q := open(t, queue.Options{Dir: dir(), MaxBytes: 64 << 10})
 		big := make([]byte, 30<<10)
 		for range 2 {
 			_, err := q.Append(expired(), big, 1)
@@ -198,9 +226,15 @@ func TestClose(t *testing.T) {
 }
 
 // TestManyAppendersOneReader checks under -race that what is read is what was appended, whatever the memory reuse.
-func TestManyAppendersOneReader(t *testing.T) {
-	const appenders, each = 8, 2000
-	q := open(t, queue.Options{MaxBytes: 256 << 10})
+func TestManyAppendersOneReader(t *testing.T) { onBoth(t, manyAppendersOneReader) }
+
+func manyAppendersOneReader(t *testing.T, dir func() string) {
+	const appenders = 8
+	at, each := dir(), 2000
+	if at != "" {
+		each = 200
+	}
+	q := open(t, queue.Options{Dir: at, MaxBytes: 256 << 10})
 	for a := range appenders {
 		go func() {
 			r := rand.New(rand.NewPCG(uint64(a), 1))
