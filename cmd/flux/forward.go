@@ -40,18 +40,7 @@ func (c *forwardCmd) Help() string {
 
 // Run forwards until it is told to stop.
 func (c *forwardCmd) Run(ctx *cmdContext) error {
-	log, done, err := c.open(ctx.stderr)
-	if err != nil {
-		return err
-	}
-	defer done()
-	cfg, closeStore, err := c.config(log)
-	if err != nil {
-		return usage(err)
-	}
-	defer closeStore()
-	cfg.DrainTimeout = max(time.Duration(c.DrainTimeout), time.Millisecond)
-	return serve(ctx, cfg, log, map[string]string{"line": "--endpoint", "pickle": "--endpoint"})
+	return c.run(ctx, c.config, map[string]string{"line": "--endpoint", "pickle": "--endpoint"})
 }
 
 // config turns the options into a server's configuration.

@@ -91,20 +91,25 @@ and are answered 204 once they are kept. To try it: flux serve --key "$(openssl 
 
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(ctx *cmdContext) error {
-	log, done, err := c.open(ctx.stderr)
+	return c.run(ctx, c.config, map[string]string{
+		"http": "--listen", "line": "--line-listen", "pickle": "--pickle-listen", "udp": "--udp-listen",
+	})
+}
+
+// run opens the log, makes a configuration and serves it. listenOptions names the option for the address of each input.
+func (o runOptions) run(ctx *cmdContext, config func(*slog.Logger) (flux.Config, func(), error), listenOptions map[string]string) error {
+	log, done, err := o.open(ctx.stderr)
 	if err != nil {
 		return err
 	}
 	defer done()
-	cfg, closeStore, err := c.config(log)
+	cfg, closeStore, err := config(log)
 	if err != nil {
 		return usage(err)
 	}
 	defer closeStore()
-	cfg.DrainTimeout = max(time.Duration(c.DrainTimeout), time.Millisecond)
-	return serve(ctx, cfg, log, map[string]string{
-		"http": "--listen", "line": "--line-listen", "pickle": "--pickle-listen", "udp": "--udp-listen",
-	})
+	cfg.DrainTimeout = max(time.Duration(o.DrainTimeout), time.Millisecond)
+	return serve(ctx, cfg, log, listenOptions)
 }
 
 // config turns the options into a server's configuration.

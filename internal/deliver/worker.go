@@ -3,10 +3,7 @@ package deliver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,68 +97,6 @@ type Worker struct {
 	stats Stats
 	acked chan struct{} // closed at the next acknowledgement; nil when nobody waits
 }
-
-type points struct {
-	b []byte
-	n int
-}
-
-// window is what was sent and is not confirmed: how much, and the points themselves when somebody wants to be told.
-type window struct {
-	keep  bool
-	n     int
-	size  int
-	parts []points // as they were sent
-	spare []points // memory for later parts
-}
-
-// add counts the points of b and keeps a copy of them.
-func (w *window) add(b record.Batch) {
-	if b.Len() == 0 {
-		return
-	}
-	w.n += b.Len()
-	w.size += b.Size()
-	if !w.keep {
-		return
-	}
-	if len(w.parts) == 0 || len(w.parts[len(w.parts)-1].b)+b.Size() > defaultBatchBytes {
-		w.parts = append(w.parts, w.fresh())
-	}
-	w.parts[len(w.parts)-1].add(b)
-}
-
-// swap adds all of p, without a copy, and returns empty points to go on with.
-func (w *window) swap(p points) points {
-	w.n += p.n
-	w.size += len(p.b)
-	if !w.keep {
-		p.reset()
-		return p
-	}
-	w.parts = append(w.parts, p)
-	return w.fresh()
-}
-
-func (w *window) fresh() (p points) {
-	if last := len(w.spare) - 1; last >= 0 {
-		p, w.spare = w.spare[last], w.spare[:last]
-	}
-	return p
-}
-
-func (w *window) reset() {
-	for _, p := range w.parts {
-		p.reset()
-		w.spare = append(w.spare, p)
-	}
-	clear(w.parts)
-	w.n, w.size, w.parts = 0, 0, w.parts[:0]
-}
-
-func (p *points) batch() record.Batch { return record.Concat(p.b, p.n) }
-func (p *points) reset()              { p.b, p.n = p.b[:0], 0 }
-func (p *points) add(b record.Batch)  { p.b, p.n = append(p.b, b.Points()...), p.n+b.Len() }
 
 // recEnd says that the record at pos ends with the point before ordinal end. Points are counted in queue order.
 type recEnd struct {
@@ -339,26 +274,6 @@ func (w *Worker) send(ctx context.Context) {
 	}
 }
 
-// replay returns the length of the run of points at the front of batch that are all to be given up, as about to be sent
-// a second time and too old for that, or all not.
-func (w *Worker) replay(batch record.Batch) (n int, stale bool) {
-	oldest := time.Now().Add(-w.o.MaxReplayAge).UnixMilli()
-	again := len(w.retry) + int(w.tried-w.base)
-	var p record.Point
-	for c := batch.Cursor(); c.Next(&p); n++ {
-		old := n < again && p.Timestamp < oldest
-		if n == 0 {
-			stale = old
-		} else if old != stale {
-			break
-		}
-	}
-	return n, stale
-}
-
-// ReasonReplayAge is the reason for points that MaxReplayAge gives up.
-const ReasonReplayAge = "replay_age"
-
 // settle sorts the points that a Send took into the window, the rejected and those to be sent again.
 func (w *Worker) settle(res Result) {
 	if !w.unconfirmed() {
@@ -446,40 +361,6 @@ func (w *Worker) confirm(ctx context.Context) {
 	w.announce()
 }
 
-// tellRejected logs what was given up, once a second a reason, with one example.
-func (w *Worker) tellRejected() {
-	if w.rej.n == 0 {
-		return
-	}
-	if w.told == nil {
-		w.told = map[string]*givenUp{}
-	}
-	now := time.Now()
-	var p record.Point
-	c := w.rej.batch().Cursor()
-	for _, r := range w.why {
-		c.Next(&p)
-		t := w.told[r.Reason]
-		if t == nil {
-			t = &givenUp{}
-			w.told[r.Reason] = t
-		}
-		t.points++
-		if now.Sub(t.at) < time.Second {
-			continue
-		}
-		w.log.Warn("points given up", "destination", w.o.Name, "reason", r.Reason, "detail", r.Detail,
-			"example", fmt.Sprintf("%.200q", p.Name), "points", t.points)
-		*t = givenUp{at: now}
-	}
-}
-
-// givenUp is what is to be logged of one reason.
-type givenUp struct {
-	at     time.Time // when it was logged last
-	points int       // since then
-}
-
 // ack lets the queue forget the records of which no point is left.
 func (w *Worker) ack() {
 	upTo := w.base
@@ -537,72 +418,4 @@ func (w *Worker) rewind() {
 	w.ends, w.retry, w.base = w.ends[:0], nil, w.sure
 	w.skip = int(w.sure - w.start)
 	w.read = w.o.Queue.Acked()
-}
-
-// backoff is the wait after so many failures in a row before this one.
-func backoff(fails int, least, most time.Duration) time.Duration {
-	d := most
-	if fails < 30 && least<<fails > 0 && least<<fails < most {
-		d = least << fails
-	}
-	return d/2 + rand.N(d/2+1)
-}
-
-// pause waits for d. A Flush that begins meanwhile cuts it short, so that one more attempt is made before whoever flushes
-// gives up.
-func (w *Worker) pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-w.kick:
-	case <-t.C:
-	}
-}
-
-// announce wakes all who wait for an acknowledgement.
-func (w *Worker) announce() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.acked != nil {
-		close(w.acked)
-		w.acked = nil
-	}
-}
-
-// Flush returns once all that stood in the queue when it was called is delivered or given up, or with the context's
-// error. It neither waits for batches to fill nor for a confirmation to fall due.
-func (w *Worker) Flush(ctx context.Context) error {
-	w.flushing.Add(1)
-	defer w.flushing.Add(-1)
-	target := w.o.Queue.Last()
-	for {
-		w.mu.Lock()
-		if w.acked == nil {
-			w.acked = make(chan struct{})
-		}
-		acked := w.acked
-		w.mu.Unlock()
-		if w.o.Queue.Acked() >= target {
-			return nil
-		}
-		select {
-		case w.kick <- struct{}{}:
-		default:
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-acked:
-		}
-	}
-}
-
-// Stats returns the account so far.
-func (w *Worker) Stats() Stats {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.stats
-	s.Rejected = maps.Clone(s.Rejected)
-	return s
 }
