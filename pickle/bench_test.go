@@ -10,7 +10,18 @@ import (
 )
 
 // Each benchmark decodes or encodes messages of 1,000 points; ns/point is the
-// figure to compare. The thing to beat runs beside it on the same bytes.
+// figure to compare. The thing to beat runs beside it on the same bytes; compare
+// within one run, with -cpu 1, since og-rek's garbage is collected on another
+// core otherwise. BenchmarkPython (build tag interop) is CPython's.
+//
+// What bounds decoding, from profiles of protocol 4 with distinct names: of about
+// 13.6 ns a point, 8 read the item, 1.1 check the name for UTF-8, 1.2 are the
+// caller's function, and the rest stores the point and loads it again. That last
+// is the price of handing nothing out before the end of the pickle is known.
+// Leaving out memo gets saves 1 ns, the memo 0.5, offsets for error messages 0.7:
+// there is no single thing left. Protocol 0 spends a third of its time on the
+// digits of floats. The encoder spends a quarter each on hashing and checking
+// names, on finding repeated ones, and on copying names.
 
 func perPoint(b *testing.B, points int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(points), "ns/point")

@@ -89,7 +89,8 @@ func (d *Decoder) fill(to value, parts []value) error {
 		v := parts[i]
 		if v.kind == kItem { // those that follow each other make a run
 			n := uint32(1)
-			for step == 1 && i+1 < len(parts) && parts[i+1].kind == kItem && parts[i+1].a == v.a+n && parts[i+1].off == d.points[v.a+n].off {
+			alone := step != 1 || v.off != d.points[v.a].off // by the memo: it has an offset of its own
+			for !alone && i+1 < len(parts) && parts[i+1].kind == kItem && parts[i+1].a == v.a+n && parts[i+1].off == d.points[v.a+n].off {
 				n++
 				i++
 			}

@@ -21,10 +21,12 @@ type Decoder struct {
 	lim     Limits
 	slow    bool // never use the fast path: for tests
 	peak    int  // scratch of the last message, in bytes
+	roomy   bool // the limits leave room for the fast path
 	retry   bool // the fast path may fit again
 	bad     int
-	handed  int // bytes of names handed out
+	handed  int // bytes of names handed out, or found not to be UTF-8
 	spelled int // bytes of numbers sent as strings
+	encoded int // bytes of text that were to be encoded
 	index   int // of the item at hand
 	count   int // points and bad items so far
 
@@ -54,8 +56,10 @@ type Decoder struct {
 // A bad item is skipped and told to OnItemError; its siblings arrive. Decode
 // returns an error only when the rest of the message cannot be read: always a
 // [*DecodeError] with the offset, which matches one of this package's sentinel
-// errors. The items that the list held by then have been handed out. Bytes
-// after the end of the pickle are ignored, as by carbon; see Consumed.
+// errors. The items that the list held by then have been handed out, and those of
+// an unfinished batch; what follows the last that has the form of an item there
+// is taken for a part of the one that was cut off, and told to nobody. Bytes after
+// the end of the pickle are ignored, as by carbon; see Consumed.
 func (d *Decoder) Decode(body []byte, emit func(Datapoint)) error {
 	d.reset(body)
 	defer d.release()
@@ -91,8 +95,8 @@ const keepScratch = 4 << 20
 func (d *Decoder) reset(body []byte) {
 	d.lim = d.Limits.withDefaults()
 	d.body, d.pos, d.op = body, 0, 0
-	d.bad, d.handed, d.spelled, d.index, d.count, d.memoed = 0, 0, 0, 0, 0, 0
-	d.retry = false
+	d.bad, d.handed, d.spelled, d.encoded, d.index, d.count, d.memoed = 0, 0, 0, 0, 0, 0, 0
+	d.roomy, d.retry = d.lim.fastFits(), false
 	d.stack, d.marks, d.memo, d.vals = d.stack[:0], d.marks[:0], d.memo[:0], d.vals[:0]
 	d.kids, d.lists, d.nodes = d.kids[:0], d.lists[:0], d.nodes[:0]
 	d.points, d.refs, d.arena = d.points[:0], d.refs[:0], d.arena[:0]

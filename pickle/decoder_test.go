@@ -3,6 +3,7 @@ package pickle
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -187,7 +188,9 @@ func TestUnreadable(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	item := func(name string) string { return "U" + string(byte(len(name))) + name + "K\x01K\x02\x86\x86" }
+	item := func(name string) string {
+		return "U" + string(byte(len(name))) + name + "J\x01\x00\x00\x00K\x02\x86\x86"
+	}
 	f := func(field string, lim Limits, body string, points int) {
 		t.Helper()
 		for _, slow := range []bool{false, true} {
@@ -204,6 +207,10 @@ func TestLimits(t *testing.T) {
 	f("Items", Limits{Items: 2}, "](NNNNe.", 0)
 	f("Depth", Limits{Depth: 3}, "((((tttt.", 0)
 	f("Depth", Limits{Depth: 3}, "N\x85\x85\x85\x85.", 0)
+	f("Depth", Limits{Depth: 1}, "]("+item("a")+"e.", 0)
+	f("Depth", Limits{Depth: 1}, "(l(S'a'\n(I1\nI2\ntta.", 0)
+	f("TotalBytes", Limits{TotalBytes: 2}, "]("+strings.Repeat(item("a"), 3)+"e.", 2)
+	f("TotalBytes", Limits{TotalBytes: 2}, "]("+item("\xff\xfe")+item("a")+"e.", 0)
 	f("Memo", Limits{Memo: 2}, "]q\x00(U\x01aq\x01K\x01K\x02\x86q\x02\x86e.", 0)
 	f("TotalBytes", Limits{TotalBytes: 5}, "](U\x02abq\x00K\x01K\x02\x86\x86h\x00K\x01K\x02\x86\x86h\x00K\x01K\x02\x86\x86e.", 2)
 	f("StringBytes", Limits{}, "]X\xc8\x00\x00\x00"+strings.Repeat("ä", 100)+"q\x010X\x06\x00\x00\x00latin1q\x020"+
@@ -215,10 +222,89 @@ func TestLimits(t *testing.T) {
 	require.Len(t, g.bad, 102-14)
 	require.ErrorIs(t, g.bad[50], ErrLimit)
 
-	ok := decode(&Decoder{Limits: Limits{StringBytes: 3}}, "]("+item("abcd")+item("abc")+"e.")
-	require.NoError(t, ok.err)
-	require.Equal(t, []string{"abc 1 2"}, ok.points)
-	require.Len(t, ok.bad, 1)
+	spoil := func(lim Limits, body string) {
+		t.Helper()
+		for _, slow := range []bool{false, true} {
+			ok := decode(&Decoder{Limits: lim, slow: slow}, body)
+			require.NoError(t, ok.err)
+			require.Equal(t, []string{"abc 1 2"}, ok.points)
+			require.Len(t, ok.bad, 1)
+			require.Equal(t, BadLimit, ok.bad[0].Reason)
+			require.ErrorIs(t, ok.bad[0], ErrLimit)
+		}
+	}
+	spoil(Limits{StringBytes: 3}, "]("+item("abcd")+item("abc")+"e.")
+	spoil(Limits{StringBytes: 40}, "]("+item(strings.Repeat("d", 41))+item("abc")+"e.")
+	spoil(Limits{StringBytes: 3}, "(l(S'abcd'\n(I1\nI2\ntta(S'abc'\n(I1\nI2\ntta.")
+	spoil(Limits{StringBytes: 3}, "(l(S'b'\n(I1\nS'1234'\ntta(S'abc'\n(I1\nI2\ntta.")
+	spoil(Limits{IntegerBytes: 3}, "(l(S'b'\n(I1234\nI2\ntta(S'abc'\n(I1\nI2\ntta.")
+	spoil(Limits{IntegerBytes: 3}, "(l(S'b'\n(I1\nF1.25\ntta(S'abc'\n(I1\nI2\ntta.")
+	spoil(Limits{IntegerBytes: 3}, "(l(S'b'\n(L123L\nI2\ntta(S'abc'\n(I1\nI2\ntta.")
+	spoil(Limits{IntegerBytes: 3}, "(l(S'b'\n(I1\nS'1.25'\ntta(S'abc'\n(I1\nI2\ntta.")
+}
+
+// Where the fast path and the machine take over from each other, nothing shows.
+func TestSeam(t *testing.T) {
+	const fl = "4a01000000" + "470000000000000000" + "8686"
+	f := func(name, body string, points []string, bad ...ItemError) {
+		t.Helper()
+		text, err := hex.DecodeString(strings.ReplaceAll(body, " ", ""))
+		if err != nil {
+			text = []byte(body)
+		}
+		for _, slow := range []bool{false, true} {
+			g := decode(&Decoder{slow: slow}, string(text))
+			require.NoError(t, g.err, name)
+			require.Equal(t, points, g.points, name)
+			for i := range g.bad {
+				g.bad[i].Err = nil
+			}
+			require.Equal(t, bad, g.bad, name)
+		}
+		checkDecode(t, text)
+	}
+	pad := strings.Repeat("4b0030", 20)
+	f("memo index beyond the body", "4e727d000000305d28550161727e000000"+fl+"550162727e000000306a7e000000"+fl+"652e"+pad,
+		[]string{"a 1 0", "b 1 0"})
+	f("memo entry counted twice", "4e726a000000726b000000305d28550161726b000000"+fl+"94655d680230302e"+pad, []string{"a 1 0"})
+	f("kind of a name in the memo", "5d285501617100"+fl+"635f636f646563730a656e636f64650a680058060000006c6174696e3186524b014b028686652e",
+		[]string{"a 1 0"}, ItemError{Index: 1, Offset: 23, Reason: BadUnsafe})
+	f("item from the memo before a run", "5d285501ff4a010000004b01868671006800550162"+fl+"652e",
+		[]string{"b 1 0"}, ItemError{Index: 0, Offset: 2, Reason: BadName}, ItemError{Index: 1, Offset: 16, Reason: BadName})
+	f("pair that was text", "(l(S'a'\n(S'1'\nS'2'\ntp0\ntag0\na.", []string{"a 1 2"}, ItemError{Index: 1, Offset: 25, Reason: BadShape})
+	long := "S'" + strings.Repeat("1", 32) + "'\n"
+	checkDecode(t, []byte("(l(S'a'\n("+long+long+"ttp0\na("+strings.Repeat("h\x00", 500)+"e."))
+}
+
+// What an unfinished batch holds is judged, but for the parts of the item that was
+// cut off.
+func TestCutBatch(t *testing.T) {
+	f := func(name, tail string, bad ...Reason) {
+		t.Helper()
+		for _, item := range []string{"U\x01aK\x01K\x02\x86\x86", "U\x01aJ\x01\x00\x00\x00K\x02\x86\x86"} {
+			body := "](" + item + "NU\x01bK\x01N\x86\x86" + item + tail
+			for _, slow := range []bool{false, true} {
+				g := decode(&Decoder{slow: slow}, body)
+				require.ErrorIs(t, g.err, ErrTruncated, name)
+				require.Equal(t, []string{"a 1 2", "a 1 2"}, g.points, name)
+				var reasons []Reason
+				for _, e := range g.bad {
+					reasons = append(reasons, e.Reason)
+				}
+				require.Equal(t, append([]Reason{BadShape, BadValue}, bad...), reasons, name)
+			}
+			checkDecode(t, []byte(body))
+		}
+	}
+	f("at the end of an item", "")
+	f("after a name", "U\x01c")
+	f("after a timestamp", "U\x01cK\x01")
+	f("in a number", "U\x01cJ\x01")
+	f("after a pair", "U\x01cK\x01K\x02\x86")
+	f("after a pair of strings", "U\x01cU\x011U\x012\x86")
+	f("in a tuple", "(U\x01cK\x01K\x02\x86")
+	f("after a bad item", "U\x01\xffK\x01K\x02\x86\x86", BadName)
+	f("after what no item is", "NN")
 }
 
 func TestMultiPoint(t *testing.T) {
@@ -416,6 +502,22 @@ func TestFloatStrings(t *testing.T) {
 	for _, s := range []string{" 1", "1_0", "1e400"} { // FLOAT is stricter
 		_, bad := parseFloatText([]byte(s))
 		require.NotEqual(t, faultNone, bad, s)
+	}
+}
+
+func TestEightDigits(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for range 100000 {
+		want := r.IntN(1e8)
+		text := fmt.Appendf(nil, "%08d", want)
+		got, ok := eightDigits(text)
+		if !ok || got != uint64(want) {
+			t.Fatalf("%s: %d", text, got)
+		}
+		text[r.IntN(8)] = byte(r.IntN(256))
+		if _, ok := eightDigits(text); ok != (strings.Trim(string(text), "0123456789") == "") {
+			t.Fatalf("%q: %v", text, ok)
+		}
 	}
 }
 

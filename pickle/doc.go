@@ -37,7 +37,9 @@
 // as text, names as bytes. It differs from carbon on purpose in this: a bad item
 // or message never costs the connection, names pickled as bytes by Python 3 work,
 // and NaN and odd timestamps are handed out for the caller to judge. Strings,
-// sets and dicts are not taken apart as items, which Python would do.
+// sets and dicts are not taken apart as items, which Python would do, and a number
+// sent as a string is ASCII: digits and spaces of other scripts, which Python's
+// float knows, make a bad item.
 //
 // The usual layouts are read without a stack, and nothing is allocated once a
 // Decoder has warmed up.

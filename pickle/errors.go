@@ -39,7 +39,7 @@ var (
 type DecodeError struct {
 	Offset int    // of the opcode, in bytes from the start of the body
 	Op     string // name of the opcode as Python's pickletools prints it, or ""
-	Err    error  // one of the sentinels above, a *LimitError or an *UnsafeError
+	Err    error  // matches a sentinel above; may be a *LimitError or an *UnsafeError
 }
 
 func (e *DecodeError) Error() string {

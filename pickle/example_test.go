@@ -13,6 +13,15 @@ import (
 // What Python 3 writes for pickle.dumps([('servers.web.cpu', (1700000000, 0.5))], 2).
 const message = "\x80\x02]q\x00X\x0f\x00\x00\x00servers.web.cpuq\x01J\x00\xf1SeG?\xe0\x00\x00\x00\x00\x00\x00\x86q\x02\x86q\x03a."
 
+// The name of a Datapoint of a Decoder is a view: copy it to keep it.
+func ExampleDatapoint() {
+	latest := map[string]float64{}
+	var d pickle.Decoder
+	_ = d.Decode([]byte(message), func(p pickle.Datapoint) { latest[string(p.Name)] = p.Value })
+	fmt.Println(latest)
+	// Output: map[servers.web.cpu:0.5]
+}
+
 func ExampleDecoder() {
 	var d pickle.Decoder
 	err := d.Decode([]byte(message), func(p pickle.Datapoint) {
@@ -189,4 +198,32 @@ func ExampleUnmarshal() {
 	// Output:
 	// [80 443] [1 <nil>]
 	// pickle: refused to import or call: STACK_GLOBAL "posix" "system" (STACK_GLOBAL at byte 17)
+}
+
+// Tuples and lists are types of their own.
+func ExampleTuple() {
+	for _, body := range []string{"K\x01K\x02\x86.", "](K\x01K\x02e."} {
+		v, _ := pickle.Unmarshal([]byte(body), pickle.Limits{})
+		switch v := v.(type) {
+		case pickle.Tuple:
+			fmt.Println("tuple of", len(v))
+		case []any:
+			fmt.Println("list of", len(v))
+		}
+	}
+	// Output:
+	// tuple of 2
+	// list of 2
+}
+
+// So are bytes and text.
+func ExampleBytes() {
+	for _, body := range []string{"\x80\x03C\x03cpu.", "\x80\x03X\x03\x00\x00\x00cpu."} {
+		v, _ := pickle.Unmarshal([]byte(body), pickle.Limits{})
+		b, ok := v.(pickle.Bytes)
+		fmt.Printf("%q %v\n", b, ok)
+	}
+	// Output:
+	// "cpu" true
+	// "" false
 }

@@ -18,10 +18,12 @@ import (
 // entry of points.
 
 // fast reads as many items as it can, if the machine stands where one may start:
-// directly in the bottom list, or above the mark of its open batch.
+// directly in the bottom list, or above the mark of its open batch. An item of 14
+// bytes stores 3 memo entries at most, so that a memo of up to half the length of
+// the body stays below that length, beyond which store puts entries elsewhere.
 func (d *Decoder) fast() {
 	batch := len(d.marks) == 1
-	if d.slow || len(d.marks) > 1 || len(d.stack) == 0 && !batch {
+	if d.slow || !d.roomy || len(d.memo) > len(d.body)/2 || len(d.marks) > 1 || len(d.stack) == 0 && !batch {
 		return
 	}
 	if batch && d.marks[0] > 1 || !batch && len(d.stack) != 1 {
@@ -43,16 +45,39 @@ func (d *Decoder) fast() {
 	if n == 0 {
 		return
 	}
-	if d.marks[0] == 1 && len(d.stack) == 1 && d.pos < len(d.body) && d.body[d.pos] == opAppends {
-		d.pos++
-		d.marks = d.marks[:0]
-		d.appendTo(d.stack[0].a, value{kind: kRun, n: uint32(n), a: uint32(first)})
-		d.retry = true
+	if len(d.stack) == int(d.marks[0]) && d.closeBatch(value{kind: kRun, n: uint32(n), a: uint32(first)}) {
 		return
 	}
 	for i := range n {
 		d.push(d.item(uint32(first + i)))
 	}
+}
+
+// fastFits reports whether any item that the fast path takes keeps within the
+// limits that it does not look at: its numbers have at most 32 digits, and it nests
+// no deeper than 3.
+func (l *Limits) fastFits() bool {
+	return l.Depth >= 3 && l.IntegerBytes >= 32 && l.StringBytes >= 32
+}
+
+// closeBatch executes the APPENDS or LIST that ends a batch of nothing but run.
+func (d *Decoder) closeBatch(run value) bool {
+	if d.pos >= len(d.body) {
+		return false
+	}
+	switch op := d.body[d.pos]; {
+	case op == opAppends && d.marks[0] == 1:
+	case op == opList && d.marks[0] == 0:
+		d.op = d.pos
+		d.push(d.newList(kList))
+	default:
+		return false
+	}
+	d.pos++
+	d.marks = d.marks[:0]
+	d.appendTo(d.stack[0].a, run)
+	d.retry = true
+	return true
 }
 
 // maxFast bounds the memo indices of the fast path.

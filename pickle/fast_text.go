@@ -7,7 +7,7 @@ import "bytes"
 //	MARK STRING 'servers.web.cpu' PUT  MARK INT FLOAT TUPLE PUT  TUPLE PUT APPEND
 //
 // with PUT as it comes, LONG or a quoted number for INT and FLOAT, and GET or
-// UNICODE for STRING.
+// UNICODE for STRING. Of an item with a quoted number, only the name may be PUT.
 func (d *Decoder) textItems() {
 	s := textScan{b: d.body, at: d.pos, dec: d}
 	for s.item() && d.memoed+len(s.stored[:s.used]) <= d.lim.Memo && len(d.memo) < maxFast {
@@ -29,11 +29,12 @@ type textScan struct {
 	pt     point
 	stored [3]uint32 // what the memo entries of the item are
 	used   int
+	quoted bool // a number of the item was
 }
 
 // item reads an item; false if it is of another form.
 func (s *textScan) item() bool {
-	s.used = 0
+	s.used, s.quoted = 0, false
 	s.pt.off = uint32(s.at + 1)
 	if !s.op(opMark) || !s.name() || !s.op(opMark) {
 		return false
@@ -46,11 +47,15 @@ func (s *textScan) item() bool {
 	if s.pt.value, ok = s.number(); !ok || !s.op(opTuple) {
 		return false
 	}
-	s.put(memoPair)
+	if !s.quoted { // else it has to be a string to those who get it
+		s.put(memoPair)
+	}
 	if !s.op(opTuple) {
 		return false
 	}
-	s.put(memoItem)
+	if !s.quoted {
+		s.put(memoItem)
+	}
 	return s.op(opAppend)
 }
 
@@ -172,7 +177,7 @@ func (s *textScan) number() (float64, bool) {
 	case opFloat, opString:
 		end, skip := byte('\n'), 0
 		if op == opString {
-			end, skip = text[0], 1
+			end, skip, s.quoted = text[0], 1, true
 		}
 		if f, length := shortFloat(text[skip:], end); length > 0 && (end == '\n' || end == '\'' || end == '"') {
 			s.at += length + 2 + skip

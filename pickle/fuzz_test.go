@@ -22,13 +22,9 @@ import (
 
 // streams returns the streams of the oracle, and those of producers.
 func streams(t testing.TB) (all [][]byte) {
-	for _, file := range []string{"testdata/pickle.json.gz", "testdata/pickle-malformed.json.gz"} {
-		packed, err := os.ReadFile(file)
-		require.NoError(t, err)
-		r, err := gzip.NewReader(bytes.NewReader(packed))
-		require.NoError(t, err)
+	for _, file := range []string{"pickle.json.gz", "pickle-malformed.json.gz"} {
 		var cases []struct{ Hex string }
-		require.NoError(t, json.NewDecoder(r).Decode(&cases))
+		unpack(t, file, &cases)
 		for _, c := range cases {
 			b, err := hex.DecodeString(c.Hex)
 			require.NoError(t, err)
@@ -64,8 +60,25 @@ var oddBodies = []string{
 	"]q\x00]q\x01h\x00h\x01\x86ah\x01a.",
 }
 
-// eachBody calls f with every body of the seeds.
+// unpack reads a JSON file of testdata.
+func unpack(t testing.TB, file string, into any) {
+	packed, err := os.ReadFile("testdata/" + file)
+	require.NoError(t, err)
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	require.NoError(t, err)
+	require.NoError(t, json.NewDecoder(r).Decode(into))
+}
+
+// eachBody calls f with every body of the seeds: those of the streams, and the
+// small ones with which fuzzing has widened its coverage.
 func eachBody(t testing.TB, f func(body []byte)) {
+	var corpus []string
+	unpack(t, "corpus.json.gz", &corpus)
+	for _, c := range corpus {
+		body, err := hex.DecodeString(c)
+		require.NoError(t, err)
+		f(body)
+	}
 	for _, s := range streams(t) {
 		for r := NewFrameReader(bytes.NewReader(s), 0); ; {
 			body, err := r.Next()
@@ -111,6 +124,8 @@ func checkDecode(t *testing.T, body []byte) {
 		require.Equal(t, want, transcript(fast, body), "with and without the fast path")
 		require.LessOrEqual(t, fast.peak, 96*len(body)+64<<10)
 		require.LessOrEqual(t, slow.peak, 96*len(body)+64<<10)
+		requireWork(t, slow, len(body))
+		requireWork(t, fast, len(body))
 		require.Equal(t, want, transcript(fast, body), "with used scratch")
 	}
 	d := Decoder{}

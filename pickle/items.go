@@ -36,12 +36,12 @@ func (d *Decoder) handRun(run *value, emit func(Datapoint)) error {
 				odd |= sixteen(name[16:]) | sixteen(name[n-32:])
 			}
 		}
+		if left -= len(name); left < 0 {
+			return d.limit("TotalBytes", d.lim.TotalBytes)
+		}
 		if highBits(odd) != 0 && !utf8.Valid(name) {
 			d.skip(d.item(run.a+uint32(i)), d.index+i, BadName, errNotUTF8)
 			continue
-		}
-		if left -= len(name); left < 0 {
-			return d.limit("TotalBytes", d.lim.TotalBytes)
 		}
 		emit(Datapoint{Name: name, Timestamp: p.timestamp, Value: p.value})
 	}
@@ -59,12 +59,20 @@ func (d *Decoder) counted(n int) error {
 	return nil
 }
 
+// named adds the n bytes of a name.
+func (d *Decoder) named(n int) error {
+	if d.handed += n; d.handed > d.lim.TotalBytes {
+		return d.limit("TotalBytes", d.lim.TotalBytes)
+	}
+	return nil
+}
+
 func (d *Decoder) handPoint(name []byte, timestamp, value float64, emit func(Datapoint)) error {
 	if err := d.counted(1); err != nil {
 		return err
 	}
-	if d.handed += len(name); d.handed > d.lim.TotalBytes {
-		return d.limit("TotalBytes", d.lim.TotalBytes)
+	if err := d.named(len(name)); err != nil {
+		return err
 	}
 	emit(Datapoint{Name: name, Timestamp: timestamp, Value: value})
 	return nil
@@ -116,7 +124,14 @@ func (d *Decoder) handOdd(v value, index int, emit func(Datapoint)) error {
 	first, _ := c.element()
 	name, reason, err := d.name(first)
 	if reason != 0 {
-		return bad(reason, err)
+		if err := d.counted(1); err != nil {
+			return err
+		}
+		if err := d.named(len(name)); err != nil { // to judge it cost as much as a good one
+			return err
+		}
+		d.skip(v, index, reason, err)
+		return nil
 	}
 	for {
 		dp, ok := c.element()
@@ -149,12 +164,12 @@ func (d *Decoder) skip(v value, index int, reason Reason, cause error) {
 	}
 }
 
-// name returns the bytes of a metric name.
+// name returns the bytes of a metric name, also of one that is not UTF-8.
 func (d *Decoder) name(v value) ([]byte, Reason, error) {
 	switch v.kind {
 	case kText, kBytes:
 		if v.flags&isUTF8 == 0 {
-			return nil, BadName, errNotUTF8
+			return d.bytes(v), BadName, errNotUTF8
 		}
 		return d.bytes(v), 0, nil
 	}
@@ -247,30 +262,29 @@ func (d *Decoder) salvage(emit func(Datapoint)) {
 	if len(d.marks) > 1 {
 		to = int(d.marks[1])
 	}
-	for _, v := range d.stack[from:to] {
-		if !d.whole(v) {
-			d.index++
-		} else if d.handItem(v, emit) != nil {
+	batch := d.stack[from:to]
+	for len(batch) > 0 && !d.complete(batch[len(batch)-1]) { // parts of the item that was cut off
+		batch = batch[:len(batch)-1]
+	}
+	for _, v := range batch {
+		if d.handItem(v, emit) != nil {
 			return
 		}
 	}
 }
 
-// whole reports whether v is an item without fault, not a part of one that was
-// cut off.
-func (d *Decoder) whole(v value) bool {
+// complete reports whether v has the form of an item, a string and then a pair,
+// which no part of an item has. It looks at no more than that.
+func (d *Decoder) complete(v value) bool {
 	if !d.shaped(v) {
 		return false
 	}
 	c := d.walk(v)
-	first, _ := c.element()
-	if _, reason, _ := d.name(first); reason != 0 {
+	name, _ := c.element()
+	if name.kind != kText && name.kind != kBytes {
 		return false
 	}
-	for dp, ok := c.element(); ok; dp, ok = c.element() {
-		if _, _, reason, _ := d.pair(dp); reason != 0 {
-			return false
-		}
-	}
-	return true
+	dp, _ := c.element()
+	n, ok := d.size(dp)
+	return ok && n == 2
 }

@@ -15,7 +15,8 @@ const (
 const maxBody = 1 << 29
 
 // Limits bounds what one message may cost. The zero value holds the defaults,
-// which fit every message that carbon itself would take. A limit that a value
+// which fit what carbon's senders write. Carbon itself knows only the first, so it
+// would take a name of 20,000 bytes, which here is a bad item. A limit that a value
 // exceeds spoils that item alone where the rest stays readable (StringBytes,
 // IntegerBytes); the others end the message with a [*LimitError].
 //
@@ -38,8 +39,8 @@ type Limits struct {
 	// StringBytes is the longest single string, name or text number. 0 means
 	// 16 KiB.
 	StringBytes int
-	// TotalBytes is the most bytes of names handed out for one message, where a
-	// name repeated by the memo counts each time. For [Unmarshal] it counts the
+	// TotalBytes is the most bytes of names handed out for one message, or found
+	// not to be UTF-8, where a name repeated by the memo counts each time. For [Unmarshal] it counts the
 	// bytes of all strings so. 0 means 32 MiB.
 	TotalBytes int
 	// IntegerBytes is the widest integer: bytes in binary, digits in text. It

@@ -74,15 +74,27 @@ func (d *Decoder) load(index uint32) value {
 	case memoValue:
 		return d.vals[at]
 	case memoName:
-		p := &d.points[at]
-		b := d.view(p.name, p.nameLen)
-		return value{kind: kText, flags: textFlags(b), n: p.nameLen, a: p.name}
+		v := d.literalName(&d.points[at])
+		d.memo[index] = uint32(len(d.vals))<<memoBits | memoValue // judge it once
+		d.vals = append(d.vals, v)
+		return v
 	case memoPair:
 		return value{kind: kPair, depth: 1, a: at}
 	case memoItem:
 		return value{kind: kItem, depth: 2, a: at}
 	}
 	return value{}
+}
+
+// literalName returns the name of a point as the machine would have pushed it. It
+// is a literal: the item starts with the opcode of the name.
+func (d *Decoder) literalName(p *point) value {
+	v := value{kind: kText, flags: textFlags(d.view(p.name, p.nameLen)), n: p.nameLen, a: p.name}
+	switch d.body[p.off] {
+	case opString, opShortBinstring:
+		v.kind = kBytes
+	}
+	return v
 }
 
 // get executes the opcodes that push a memo entry.

@@ -42,6 +42,10 @@ func shortInt(text []byte, end byte) (n int64, length int) {
 		i, neg = 1, true
 	}
 	first := i
+	if m, ok := eightDigits(text[i:]); ok {
+		n = int64(m)
+		i += 8
+	}
 	for ; i < len(text); i++ {
 		c := text[i] - '0'
 		if c > 9 {
@@ -80,6 +84,10 @@ func shortFloat(text []byte, end byte) (f float64, length int) {
 			break
 		}
 		point = i
+		for eight, ok := eightDigits(text[i+1:]); ok; eight, ok = eightDigits(text[i+1:]) {
+			m = m*1e8 + eight
+			i += 8
+		}
 	}
 	n, decimals := i-first, 0
 	if point >= 0 {
@@ -93,6 +101,24 @@ func shortFloat(text []byte, end byte) (f float64, length int) {
 		f = -f
 	}
 	return f, i
+}
+
+// eightDigits reads the first eight bytes of text at once, if all are digits: it
+// combines neighbours to numbers below 100, those to numbers below 10,000, and
+// the two that are left.
+func eightDigits(text []byte) (uint64, bool) {
+	if len(text) < 8 {
+		return 0, false
+	}
+	const nines = 0x0606060606060606 // carries into the upper half of a byte from 10 up
+	w := binary.LittleEndian.Uint64(text)
+	if w&(w+nines)&0xf0f0f0f0f0f0f0f0 != 0x3030303030303030 {
+		return 0, false
+	}
+	w &= 0x0f0f0f0f0f0f0f0f
+	w = (w*10 + w>>8) & 0x00ff00ff00ff00ff
+	w = (w*100 + w>>16) & 0x0000ffff0000ffff
+	return (w*10000 + w>>32) & 0xffffffff, true
 }
 
 // powersOfTen are those that fit 64 bits.

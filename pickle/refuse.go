@@ -163,7 +163,7 @@ func (d *Decoder) encode(text, codec value) (done bool, err error) {
 	if text.kind != kText || codec.kind != kText && codec.kind != kBytes || text.flags&isUTF8 == 0 {
 		return false, nil
 	}
-	if c := string(d.bytes(codec)); c != "latin1" && c != "latin-1" {
+	if c := d.bytes(codec); string(c) != "latin1" && string(c) != "latin-1" {
 		return false, nil
 	}
 	if text.flags&isASCII != 0 {
@@ -171,8 +171,10 @@ func (d *Decoder) encode(text, codec value) (done bool, err error) {
 		d.push(text)
 		return true, nil
 	}
-	// One text can be encoded many times by the memo, but no sender does that.
-	if len(d.arena)+int(text.n) > min(2*len(d.body), math.MaxInt32) {
+	// One text can be encoded many times by the memo, but no sender does that. One
+	// that is no Latin-1 leaves nothing in the arena, but counts.
+	d.encoded += int(text.n)
+	if most := 2 * len(d.body); d.encoded > most || len(d.arena)+int(text.n) > min(most, math.MaxInt32) {
 		return false, d.limit("StringBytes", d.lim.StringBytes)
 	}
 	from, ok := len(d.arena), false

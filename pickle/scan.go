@@ -1,6 +1,9 @@
 package pickle
 
-import "unicode/utf8"
+import (
+	"math"
+	"unicode/utf8"
+)
 
 // shape is what the scan knows of a value.
 type shape struct {
@@ -17,7 +20,7 @@ type shapeKind uint8
 const (
 	sNone shapeKind = iota
 	sNumber
-	sLong // og-rek makes a pointer of it, which is no key
+	sOddNumber // a number that is no key: og-rek makes a pointer of it, or it is a NaN
 	sText
 	sEscaped // text or Python 2 str with escapes: at and n are of no use
 	sBytes
@@ -207,7 +210,7 @@ func (s *scanner) number(op byte) error {
 		if n >= 128 { // og-rek takes the length for a rune
 			return d.fail(ErrUnsupported)
 		}
-		v.kind = sLong
+		v.kind = sOddNumber
 		return s.long(v, int(n))
 	case opInt, opLong, opFloat:
 		line, err := d.line()
@@ -218,13 +221,17 @@ func (s *scanner) number(op byte) error {
 			return d.limit("IntegerBytes", d.lim.IntegerBytes)
 		}
 		if op == opFloat {
-			if _, under, ok := floatSyntax(line); !ok || under {
+			word, under, ok := floatSyntax(line)
+			if !ok || under {
 				return d.fail(ErrSyntax)
+			}
+			if math.IsNaN(word) {
+				v.kind = sOddNumber
 			}
 			return s.push(v)
 		}
 		if n := len(line); op == opLong {
-			if v.kind = sLong; n == 0 || line[n-1] != 'L' {
+			if v.kind = sOddNumber; n == 0 || line[n-1] != 'L' {
 				return d.fail(ErrUnsupported)
 			}
 			line = line[:n-1]
@@ -233,13 +240,16 @@ func (s *scanner) number(op byte) error {
 			return d.fail(ErrSyntax)
 		}
 		if len(line) > 18 {
-			v.kind = sLong
+			v.kind = sOddNumber
 		}
 		return s.long(v, len(line))
 	}
 	d.stack = d.stack[:0]
 	if err := d.loadNumber(op); err != nil {
 		return err
+	}
+	if math.IsNaN(d.stack[0].float()) { // each would be a key of its own
+		v.kind = sOddNumber
 	}
 	return s.push(v)
 }

@@ -37,11 +37,12 @@ type Bytes string
 // Harmless things that og-rek cannot read, or would read wrongly, are errors that
 // match [ErrUnsupported]: sets, LONG4, strings with 8-byte lengths, integers of
 // 128 bytes and more, a list that is referred to twice or while it is filled,
-// and dict keys other than strings, small numbers and None. A [Decoder] reads
-// what of these can be in a message of datapoints.
+// dict keys other than strings, small numbers and None, NaN as a key, and some
+// text: octal escapes of one or two digits, surrogate pairs, -nan, 1e400. A
+// [Decoder] reads what of these can be in a message of datapoints.
 //
-// Errors are a [*DecodeError], or what og-rek says, wrapped. Bytes after STOP
-// are ignored.
+// Errors are a [*DecodeError]. For what og-rek alone finds, its offset is that of
+// STOP. Bytes after STOP are ignored.
 func Unmarshal(body []byte, lim Limits) (v any, err error) {
 	s := scanner{r: Decoder{body: body, lim: lim.withDefaults()}}
 	if len(body) > s.r.lim.Body {
@@ -50,17 +51,23 @@ func Unmarshal(body []byte, lim Limits) (v any, err error) {
 	if err := s.scan(); err != nil {
 		return nil, err
 	}
+	at := s.r.op                          // of STOP
 	s = scanner{r: Decoder{pos: s.r.pos}} // let go of what it needed
 	defer func() {                        // the scan leaves nothing to panic about that is known
 		if p := recover(); p != nil {
-			v, err = nil, fmt.Errorf("pickle: og-rek: %v", p)
+			v, err = nil, unsupported(at, fmt.Errorf("%v", p))
 		}
 	}()
 	v, err = ogorek.NewDecoder(bytes.NewReader(body[:s.r.pos])).Decode()
 	if err != nil {
-		return nil, fmt.Errorf("pickle: og-rek: %w", err)
+		return nil, unsupported(at, err)
 	}
 	return plain(v), nil
+}
+
+// unsupported wraps what og-rek says of a pickle that the scan has passed.
+func unsupported(at int, err error) error {
+	return &DecodeError{Offset: at, Op: opName(opStop), Err: fmt.Errorf("%w: og-rek: %w", ErrUnsupported, err)}
 }
 
 // plain replaces og-rek's types, in place where it can. The scan has bounded

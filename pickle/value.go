@@ -170,8 +170,8 @@ func (c *cursor) element() (v value, ok bool) {
 		p := &d.points[c.v.a]
 		switch i {
 		case 0:
-			b := d.view(p.name, p.nameLen)
-			return value{kind: kText, flags: textFlags(b), n: p.nameLen, a: p.name, off: p.off}, true
+			// As if it were not UTF-8: usual has taken the items whose name is.
+			return value{kind: kText, n: p.nameLen, a: p.name, off: p.off}, true
 		case 1:
 			return value{kind: kPair, depth: 1, a: c.v.a, off: p.dpOff}, true
 		}
