@@ -176,6 +176,9 @@ func (t token) yes() bool {
 	case text:
 		return len(t.text) > 0 && string(t.text) != "false" && string(t.text) != "False"
 	case array, object:
+		if len(t.text) < 2 { // the body ended in it; that is an error already
+			return false
+		}
 		return len(bytes.TrimSpace(t.text[1:len(t.text)-1])) > 0
 	}
 	return false
