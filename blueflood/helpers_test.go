@@ -35,13 +35,14 @@ func (a *account) attach(cfg *blueflood.EndpointConfig) {
 			a.delivered[string(m.Name)]++
 		}
 	}
-	cfg.Failed = func(ms []blueflood.Metric, why []blueflood.Failure) {
+	cfg.Failed = func(ms []blueflood.Metric, why []blueflood.Failure) error {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		for i, m := range ms {
 			a.failed[string(m.Name)] = why[i].Reason
 			a.details[string(m.Name)] = why[i].Detail
 		}
+		return nil
 	}
 }
 

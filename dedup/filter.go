@@ -89,6 +89,9 @@ type Filter struct {
 	Future time.Duration
 	// LateDeliver makes late points New, so that they are delivered.
 	LateDeliver bool
+	// Required is how many destinations must call Done for each point, 0 means
+	// one. It is for callers who deliver every point to several.
+	Required int
 	// MaxPending bounds the memory of pending points and of their metrics'
 	// names, in bytes, roughly counted; 0 means DefaultMaxPending.
 	MaxPending int64

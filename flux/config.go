@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/blueflood"
@@ -39,8 +37,22 @@ type Config struct {
 	// such as tcp:2004:interface=127.0.0.1 or unix:/run/flux.sock; UDP takes host:port alone.
 	Line, Pickle, UDP *CarbonInput
 
-	// Destination is where every accepted point goes.
+	// Destination is where every accepted point goes. It is required: it pushes back when it is full, and marks wait for
+	// it.
 	Destination Destination
+	// Also are further destinations, each of which is given every accepted point. A full or dead one holds nobody up,
+	// unless its Required is set.
+	Also []Destination
+	// SpoolDir is a directory that keeps what is pending, in one subdirectory a destination, so that it outlives the
+	// process. Empty: what is pending is kept in memory, and lost with the process.
+	SpoolDir string
+	// SpoolMax and MemoryMax bound what is pending, in bytes a destination, in SpoolDir and in memory. Defaults 8 GiB
+	// and 16 MiB. What a destination's own configuration says comes first.
+	SpoolMax, MemoryMax int64
+	// DeadLetter is a file to which points that a destination gave up are appended, with the reason, a JSON object a
+	// line. DeadLetterMax bounds it, in bytes: the oldest are dropped first, and counted. Default 64 MiB.
+	DeadLetter    string
+	DeadLetterMax int64
 	// Dedup says which points are duplicates.
 	Dedup DedupConfig
 
@@ -50,39 +62,6 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock that points are judged by. nil means time.Now.
 	Now func() time.Time
-}
-
-// HTTPConfig configures the gateway.
-type HTTPConfig struct {
-	// Listen is the host:port to serve. Empty: nothing is served, and Server.Handler is there to be mounted.
-	Listen string
-	// Keys may send points. There must be one unless NoAuth is set.
-	Keys []Key
-	// NoAuth lets anybody send, whatever key comes along.
-	NoAuth bool
-	// AllowExampleKey lets ExampleKey be one of Keys.
-	AllowExampleKey bool
-	// NoGet turns the GET endpoint off, whose key ends up in the logs of every proxy on the way.
-	NoGet bool
-	// MaxAge and MaxFuture bound how far a timestamp may be from now. Negative: no bound.
-	MaxAge, MaxFuture time.Duration
-	// MaxBody bounds a request's body, in bytes after decompression.
-	MaxBody int64
-	// MaxBodies bounds the memory of all bodies of more than 16 KiB that are being read and handled, in bytes. What finds
-	// no room there is answered 503.
-	MaxBodies int64
-	// MaxConns bounds the connections served at one time; more wait.
-	MaxConns int
-	// MaxPoints bounds the points of one request.
-	MaxPoints int
-	// RoomWait is how long a request waits for room in a full queue before it is answered 503.
-	RoomWait time.Duration
-}
-
-// Key is an API key. Prefix, if not empty, is put before the names of all metrics sent with it.
-type Key struct {
-	Secret string
-	Prefix string
 }
 
 // CarbonInput configures one of carbon's inputs.
@@ -100,11 +79,25 @@ type CarbonInput struct {
 	MaxConns, MaxLine, MaxFrame int
 }
 
-// Destination is where points go: exactly one of its fields is set. Their Delivered and Failed may be set; they are
-// called after the server's own.
+// Destination is where points go: either Carbon or Blueflood is set. Their Delivered, Failed and Recovered may be set;
+// they are called after the server's own.
 type Destination struct {
 	Carbon    *graphite.ClientConfig
 	Blueflood *blueflood.EndpointConfig
+	// Tenants choose Blueflood's tenant by a metric's name: the first rule that matches decides, and
+	// EndpointConfig.Tenant has what none matches. Each tenant has a queue of its own.
+	Tenants []TenantRule
+	// Name tells destinations apart, in Stats, in logs and as the subdirectory of SpoolDir: letters, digits, - and _.
+	// Default "carbon" or "blueflood", and for those after the first of a kind with -2, -3 behind it.
+	Name string
+	// Required makes one of Config.Also required.
+	Required bool
+}
+
+// TenantRule gives metrics to a tenant.
+type TenantRule struct {
+	Pattern string // a regular expression (RE2) that matches somewhere in the name, as in carbon's rules
+	Tenant  string
 }
 
 // DedupConfig says which points are judged and where marks are kept.
@@ -186,40 +179,3 @@ func (c Config) check() error {
 	}
 	return c.HTTP.checkKeys()
 }
-
-var keyForm = regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`)
-
-// ErrNoKey is wrapped by the error for a gateway without any key.
-var ErrNoKey = errors.New("no API key, so anybody could send")
-
-// ErrExampleKey is wrapped by the error for ExampleKey among the keys.
-var ErrExampleKey = errors.New("the key of the original's documentation is known to everybody")
-
-// checkKeys never repeats a key in an error: errors are logged.
-func (h *HTTPConfig) checkKeys() error {
-	if len(h.Keys) == 0 && !h.NoAuth {
-		return fmt.Errorf("%w: %w", ErrConfig, ErrNoKey)
-	}
-	seen := map[string]int{}
-	for i, k := range h.Keys {
-		if !keyForm.MatchString(k.Secret) {
-			return configError("key %d has %d characters, and a key is 16 to 128 of A-Z a-z 0-9 _ and -", i+1, len(k.Secret))
-		}
-		if k.Secret == ExampleKey && !h.AllowExampleKey {
-			return fmt.Errorf("%w: %w", ErrConfig, ErrExampleKey)
-		}
-		if j, dup := seen[k.Secret]; dup {
-			return configError("keys %d and %d are the same", j+1, i+1)
-		}
-		seen[k.Secret] = i
-		if strings.HasPrefix(k.Prefix, "=") || strings.HasSuffix(k.Prefix, "=") {
-			return configError("prefix of key %d begins or ends with =, as if the key were cut at its own =; keys hold none", i+1)
-		}
-		if k.Prefix != "" && !prefixForm.MatchString(k.Prefix) {
-			return configError("prefix %q of key %d is not a metric name: elements of A-Z a-z 0-9 + - %% _ = : joined by dots", k.Prefix, i+1)
-		}
-	}
-	return nil
-}
-
-var prefixForm = regexp.MustCompile(`^[A-Za-z0-9+\-%_=:]+(\.[A-Za-z0-9+\-%_=:]+)*$`)

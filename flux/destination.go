@@ -24,11 +24,14 @@ type destination interface {
 	stats() DestinationStats
 }
 
-// DestinationStats is the account of one destination. Accepted = Delivered + the sum of GivenUp + Pending, exactly so
-// when nothing is going on.
+// DestinationStats is the account of one destination. Accepted + Recovered = Delivered + the sum of GivenUp + the sum of
+// Dropped + Pending, exactly so when nothing is going on.
 type DestinationStats struct {
 	Name      string
+	Required  bool
 	Accepted  uint64
+	Recovered uint64            // points that the spool held at the start
+	Dropped   map[string]uint64 // points lost, by reason: "full" where it is not required, "damaged" on the disk
 	Delivered uint64
 	Assumed   uint64 // of the delivered, those that a peer which confirms nothing is assumed to have
 	GivenUp   map[string]uint64
@@ -64,11 +67,14 @@ func openCarbon(cfg graphite.ClientConfig, done settled) (destination, error) {
 				delivered(pts, tags)
 			}
 		}
-		cfg.Failed = func(pts []graphite.Point, tags []byte, why []graphite.Failure) {
-			done(pts, tags)
+		cfg.Failed = func(pts []graphite.Point, tags []byte, why []graphite.Failure) error {
 			if failed != nil {
-				failed(pts, tags, why)
+				if err := failed(pts, tags, why); err != nil {
+					return err
+				}
 			}
+			done(pts, tags)
+			return nil
 		}
 	}
 	c, err := graphite.NewClient(cfg)
@@ -125,11 +131,14 @@ func openBlueflood(cfg blueflood.EndpointConfig, done settled) (destination, err
 				delivered(ms)
 			}
 		}
-		cfg.Failed = func(ms []blueflood.Metric, why []blueflood.Failure) {
-			d.settle(ms)
+		cfg.Failed = func(ms []blueflood.Metric, why []blueflood.Failure) error {
 			if failed != nil {
-				failed(ms, why)
+				if err := failed(ms, why); err != nil {
+					return err
+				}
 			}
+			d.settle(ms)
+			return nil
 		}
 	}
 	e, err := blueflood.NewEndpoint(cfg)

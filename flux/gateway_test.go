@@ -88,7 +88,7 @@ func (r *rig) account() flux.Stats {
 		sum += n
 	}
 	require.Equal(r.t, st.Received, sum, "%+v", st)
-	d := st.Destination
+	d := st.Destinations[0]
 	out := d.Delivered + uint64(d.Pending)
 	for _, n := range d.GivenUp {
 		out += n
@@ -347,7 +347,7 @@ func TestFullQueueAnswers503(t *testing.T) {
 	st := r.account()
 	require.EqualValues(t, kept, st.Accepted)
 	require.EqualValues(t, 200, st.Rejected["full"])
-	require.EqualValues(t, kept, st.Destination.Pending)
+	require.EqualValues(t, kept, st.Destinations[0].Pending)
 	code, body := r.post(metrics(from))
 	require.Equal(t, 503, code, "what was refused was never accepted, so that it is no duplicate: "+body)
 }

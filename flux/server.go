@@ -178,7 +178,7 @@ func (s *Server) Stats() Stats {
 			st.Rejected[reason] += n
 		}
 	}
-	st.Destination = s.door.dest.stats()
+	st.Destinations = []DestinationStats{s.door.dest.stats()}
 	return st
 }
 

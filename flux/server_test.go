@@ -401,7 +401,7 @@ func TestForwardToBlueflood(t *testing.T) {
 	require.Equal(t, at*1000, pts[0].Timestamp)
 	st := r.account()
 	require.EqualValues(t, 1, st.Duplicate)
-	require.EqualValues(t, 1, st.Destination.GivenUp["too_old"])
+	require.EqualValues(t, 1, st.Destinations[0].GivenUp["too_old"])
 }
 
 // awayStore fails until it is back.

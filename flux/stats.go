@@ -9,5 +9,7 @@ type Stats struct {
 	Late      uint64
 	Rejected  map[string]uint64 // by reason
 
-	Destination DestinationStats
+	// Destinations has Config.Destination first, then each of Config.Also; of a destination with Tenants, each tenant, its
+	// own first.
+	Destinations []DestinationStats
 }

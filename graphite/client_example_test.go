@@ -19,8 +19,9 @@ func ExampleClient() {
 
 	client, err := graphite.NewClient(graphite.ClientConfig{
 		Addrs: []string{carbon.PickleAddr},
-		Failed: func(pts []graphite.Point, _ []byte, why []graphite.Failure) {
+		Failed: func(pts []graphite.Point, _ []byte, why []graphite.Failure) error {
 			fmt.Printf("%q: %s\n", pts[0].Name, why[0].Reason)
+			return nil
 		},
 	})
 	if err != nil {

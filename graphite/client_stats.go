@@ -2,10 +2,12 @@ package graphite
 
 import "time"
 
-// ClientStats is a snapshot of a client's counters. Accepted = Delivered + the sum of Rejected + PendingPoints whenever
-// the client is idle.
+// ClientStats is a snapshot of a client's counters. Accepted + Recovered = Delivered + the sum of Rejected + the sum of
+// Dropped + PendingPoints whenever the client is idle.
 type ClientStats struct {
 	Accepted  uint64            // points that a Send kept
+	Recovered uint64            // points that SpoolDir held when the client was made
+	Dropped   map[string]uint64 // points lost, by reason: "full" by DropOldest, "damaged" on the disk
 	Delivered uint64            // points confirmed, the assumed ones included
 	Assumed   uint64            // of those, points that a peer which answers no half-close is assumed to have read
 	Resent    uint64            // points sent again after a break; in no sum

@@ -79,12 +79,13 @@ func newWatched(t testing.TB, cfg graphite.ClientConfig) *watched {
 			r.delivered = append(r.delivered, fmt.Sprintf("%s %v %d", p.Name, p.Value, tags[i]))
 		}
 	}
-	cfg.Failed = func(pts []graphite.Point, tags []byte, why []graphite.Failure) {
+	cfg.Failed = func(pts []graphite.Point, tags []byte, why []graphite.Failure) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for i, p := range pts {
 			r.failed = append(r.failed, fmt.Sprintf("%.10s %s %d", p.Name, why[i].Reason, tags[i]))
 		}
+		return nil
 	}
 	c, err := graphite.NewClient(cfg)
 	require.NoError(t, err)

@@ -230,10 +230,11 @@ func openCarbonOutlet(addr string, protocol graphite.Protocol, refused *refusals
 	o.client, err = graphite.NewClient(graphite.ClientConfig{
 		Addrs: []string{addr}, Protocol: protocol,
 		Delivered: func(pts []graphite.Point, _ []byte) { o.taken += len(pts) },
-		Failed: func(pts []graphite.Point, _ []byte, why []graphite.Failure) {
+		Failed: func(pts []graphite.Point, _ []byte, why []graphite.Failure) error {
 			for i := range pts {
 				refused.point(pts[i], strings.TrimSpace(why[i].Reason+" "+why[i].Detail))
 			}
+			return nil
 		},
 	})
 	return o, err

@@ -283,7 +283,7 @@ func serve(ctx *cmdContext, cfg flux.Config, log *slog.Logger, listenOptions map
 	log.Warn("accepted points are kept in memory: what is pending when this process dies is lost")
 	told := make(chan time.Time, 1)
 	context.AfterFunc(ctx.ctx, func() {
-		log.Info("stopping: inputs are being closed and pending points delivered", "pending", s.Stats().Destination.Pending, "at_most", cfg.DrainTimeout)
+		log.Info("stopping: inputs are being closed and pending points delivered", "pending", s.Stats().Destinations[0].Pending, "at_most", cfg.DrainTimeout)
 		told <- time.Now()
 	})
 	runErr := s.Run(ctx.ctx)
@@ -303,7 +303,7 @@ func serve(ctx *cmdContext, cfg flux.Config, log *slog.Logger, listenOptions map
 }
 
 func logAccount(log *slog.Logger, st flux.Stats) {
-	d := st.Destination
+	d := st.Destinations[0]
 	log.Info("account", "received", st.Received, "accepted", st.Accepted, "duplicate", st.Duplicate, "late", st.Late,
 		"rejected", st.Rejected, "delivered", d.Delivered, "assumed", d.Assumed, "given_up", d.GivenUp, "pending", d.Pending, "resent", d.Resent)
 }

@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string, out io.Writer, ready func(*flux.Ser
 	defer stop()
 	closeErr := forwarder.Close(drain)
 	st := forwarder.Stats()
-	log.Info("forwarder stopped", "accepted", st.Accepted, "delivered", st.Destination.Delivered, "pending", st.Destination.Pending)
+	log.Info("forwarder stopped", "accepted", st.Accepted, "delivered", st.Destinations[0].Delivered, "pending", st.Destinations[0].Pending)
 	return errors.Join(runErr, closeErr)
 }
 

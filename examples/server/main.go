@@ -211,7 +211,7 @@ func (d *demo) stop(shown *lines) error {
 			errs = append(errs, s.Close(ctx))
 			st := s.Stats()
 			shown.printf("%s: %d points received, %d accepted, %d duplicate, %d delivered",
-				st.Destination.Name, st.Received, st.Accepted, st.Duplicate, st.Destination.Delivered)
+				st.Destinations[0].Name, st.Received, st.Accepted, st.Duplicate, st.Destinations[0].Delivered)
 		}
 	}
 	if d.carbon != nil {
