@@ -2,7 +2,6 @@ package queue
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"io"
 	"path/filepath"
@@ -35,32 +34,53 @@ func readAck(fs fileSystem, dir string) (m ackMark, ok bool) {
 	return m, true
 }
 
-// writeAck replaces the file. It does not wait for the medium: an older one makes some records come twice, no more.
-func writeAck(fs fileSystem, dir string, m ackMark) error {
+// write keeps the mark in the directory. The file is written over in place: that costs no space, which a full disk would
+// not have, and nothing that the next sync of a segment would have to wait for. It does not wait for the medium: an older
+// mark, or a torn one, makes some records come twice, no more.
+func (m ackMark) write(f file) error {
 	b := make([]byte, ackSize, ackSize+4)
 	copy(b, ackMagic)
 	binary.LittleEndian.PutUint64(b[8:], m.ordinal)
 	binary.LittleEndian.PutUint64(b[16:], uint64(m.nonce))
 	binary.LittleEndian.PutUint64(b[24:], uint64(m.pos))
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	temp := filepath.Join(dir, ackTemp)
-	f, err := fs.Create(temp)
+	_, err := f.WriteAt(b, 0)
+	return err
+}
+
+// openAck opens the file to be written, and cuts off what does not belong to it.
+func openAck(fs fileSystem, dir string) (file, error) {
+	f, err := fs.OpenWrite(filepath.Join(dir, ackName))
 	if err != nil {
-		_ = fs.Remove(temp) // one that a crash left behind
-		if f, err = fs.Create(temp); err != nil {
-			return err
-		}
+		return nil, err
 	}
-	_, err = f.Write(b)
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	size, err := f.Size()
+	if err == nil && size > ackSize+4 {
+		err = f.Truncate(ackSize + 4)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// writeMark writes the acknowledged position. If it fails the next acknowledgement tries again.
+func (d *disk) writeMark(m ackMark) {
+	o := &d.out
+	var err error
+	if o.ack == nil {
+		o.ack, err = openAck(d.fs, d.opts.Dir)
 	}
 	if err == nil {
-		err = fs.Rename(temp, filepath.Join(dir, ackName))
+		err = m.write(o.ack)
 	}
-	if err != nil {
-		_ = fs.Remove(temp)
-		return fmt.Errorf("queue: acknowledged position: %w", err)
+	if err == nil {
+		return
 	}
-	return nil
+	d.opts.Logger.Warn("the acknowledged position was not written", "dir", d.opts.Dir, "error", err)
+	if o.ack != nil {
+		o.ack.Close()
+		o.ack = nil
+	}
 }

@@ -9,6 +9,7 @@ type buffer struct {
 	data []byte
 	recs []buffered
 	head int // recs[head:] are still to be committed
+	gone int // records that were taken back, of them
 }
 
 type buffered struct {
@@ -48,8 +49,9 @@ func (b *buffer) newest() Pos {
 // withdraw takes the record at pos back, if it is here.
 func (b *buffer) withdraw(pos Pos) {
 	for i := b.head; i < len(b.recs); i++ {
-		if b.recs[i].pos == pos {
+		if b.recs[i].pos == pos && !b.recs[i].gone {
 			b.recs[i].gone = true
+			b.gone++
 		}
 	}
 }
@@ -71,6 +73,9 @@ func (b *buffer) count(t *tally) (records int, oldest time.Time) {
 
 // compact removes the records that were taken back.
 func (b *buffer) compact() {
+	if b.gone == 0 {
+		return
+	}
 	kept, data := b.recs[:0], b.data[:0]
 	for _, r := range b.recs[b.head:] {
 		if r.gone {
@@ -81,7 +86,7 @@ func (b *buffer) compact() {
 		r.off = off
 		kept = append(kept, r)
 	}
-	b.recs, b.data, b.head = kept, data, 0
+	b.recs, b.data, b.head, b.gone = kept, data, 0, 0
 }
 
 // drop removes the first n records.
@@ -93,7 +98,7 @@ func (b *buffer) drop(n int) {
 	if cap(b.data) > keptBuffer {
 		b.data = nil
 	}
-	b.data, b.recs, b.head = b.data[:0], b.recs[:0], 0
+	b.data, b.recs, b.head, b.gone = b.data[:0], b.recs[:0], 0, 0
 }
 
 // run returns how many records, at least one, take no more than room bytes, and their bytes, headers filled in.

@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type output struct {
 	seg     *segment
 	ordinal uint64     // of the newest segment
 	stuck   []*segment // that could not be removed
+	ack     file       // keeps the acknowledged position; nil until that is written
 }
 
 // close leaves the file. Everything that counts in it has been synced.
@@ -27,10 +29,17 @@ func (o *output) close() {
 	o.f, o.seg = nil, nil
 }
 
+func (o *output) closeAll() {
+	o.close()
+	if o.ack != nil {
+		o.ack.Close()
+	}
+}
+
 // run is the committer: it changes the directory as the others ask for it, until release.
 func (d *disk) run() {
 	defer close(d.done)
-	defer d.out.close()
+	defer d.out.closeAll()
 	for {
 		d.mu.Lock()
 		due, in := d.commitDue()
@@ -62,7 +71,7 @@ func (d *disk) commitDue() (due bool, in time.Duration) {
 		}
 		if idle { // nobody can tell before somebody tries
 			d.failing = nil
-			d.line.admit(0)
+			d.line.admit()
 		}
 	}
 	if idle {
@@ -99,7 +108,7 @@ func (d *disk) commit() {
 	d.batch.compact()
 	if d.batch.size() == 0 { // all of it was taken back
 		d.batch.drop(0)
-		d.line.admit(0)
+		d.line.admit()
 	}
 	d.writing = d.batch.size() > 0
 	more := d.writing
@@ -168,13 +177,11 @@ func (d *disk) committed(n int, size int64) (more bool) {
 		d.segs = append(d.segs, g)
 	}
 	recs := d.batch.recs[d.batch.head:][:n]
-	if g.records == 0 {
+	if g.pending().records == 0 {
 		g.headAt, g.ackOff = recs[0].at, g.end
 	}
 	for i := range recs {
-		g.records++
-		g.points += int64(recs[i].points)
-		g.bytes += int64(recs[i].length) + headerSize
+		g.total.add(1, int64(recs[i].points), int64(recs[i].length)+headerSize)
 		d.pending.add(1, int64(recs[i].points), int64(recs[i].length)+headerSize)
 	}
 	g.last = recs[n-1].pos
@@ -192,7 +199,7 @@ func (d *disk) committed(n int, size int64) (more bool) {
 	d.sweep(false)
 	d.notify()
 	d.endRound()
-	d.line.admit(0)
+	d.line.admit()
 	return more
 }
 
@@ -241,16 +248,18 @@ func (d *disk) sweep(force bool) {
 		if g == d.active && (d.writing || !force && g.size < d.segSize) {
 			return
 		}
-		d.doom()
+		d.doom(0)
 	}
 }
 
-// doom has the oldest segment removed.
-func (d *disk) doom() {
-	g := d.segs[0]
+// doom has the i-th segment removed.
+func (d *disk) doom(i int) {
+	g := d.segs[i]
 	g.dead = true
-	d.segs[0] = nil
-	d.segs = d.segs[1:]
+	d.segs = slices.Delete(d.segs, i, i+1)
+	if g == d.reading {
+		d.reading = nil
+	}
 	if g == d.active {
 		d.active = nil
 	}
@@ -266,9 +275,7 @@ func (d *disk) tidy() {
 	d.doomed, d.markOld = nil, false
 	d.mu.Unlock()
 	if markOld {
-		if err := writeAck(d.fs, d.opts.Dir, mark); err != nil { // the next acknowledgement tries again
-			d.opts.Logger.Warn("the acknowledged position was not written", "dir", d.opts.Dir, "error", err)
-		}
+		d.writeMark(mark)
 	}
 	doomed = append(d.out.stuck, doomed...)
 	d.out.stuck = nil

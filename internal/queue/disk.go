@@ -32,12 +32,15 @@ type disk struct {
 	disk     int64      // size of segs and of active
 	pending  tally      // in segs, neither acknowledged nor dropped
 	dropped  int64
+	lost     int64
 	damaged  int
-	waiting  buffer // appended, not being committed yet
-	batch    buffer // being committed
-	newest   Pos    // appended
-	kept     Pos    // committed
-	readable Pos    // committed, and not known to be damaged
+	reserved int64    // room that is held
+	reading  *segment // of the record that the reader was given last; nil when it has acknowledged all that it was given
+	waiting  buffer   // appended, not being committed yet
+	batch    buffer   // being committed
+	newest   Pos      // appended
+	kept     Pos      // committed
+	readable Pos      // committed, and not known to be damaged
 	ackedTo  Pos
 	mark     ackMark // what stands for ackedTo in the directory
 	markOld  bool    // it has not been written yet
@@ -68,73 +71,23 @@ func (t *tally) add(records int, points, bytes int64) {
 	t.bytes += bytes
 }
 
+func (t tally) less(o tally) tally {
+	return tally{t.records - o.records, t.points - o.points, t.bytes - o.bytes}
+}
+
 func (d *disk) append(ctx context.Context, rec []byte, points int, wait bool) (Pos, error) {
-	need := int64(len(rec)) + headerSize
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if need > d.opts.MaxBytes/2 || len(rec) > maxRecord {
-		return 0, tooBig(len(rec), d.opts.MaxBytes)
+	held, err := d.acquire(ctx, len(rec))
+	if err != nil {
+		return 0, err
 	}
-	if !d.closed && d.opts.DropOldest {
-		d.dropFor(need)
-	}
-	if !d.closed && (len(d.line.room) > 0 || need > d.free(need)) {
-		d.sweep(true)
-		if !d.line.wait(ctx, &d.mu, need) {
-			return 0, d.noRoom(ctx)
-		}
-	}
-	if d.closed {
-		return 0, ErrClosed
-	}
-	d.newest++
-	pos := d.newest
-	if d.waiting.size() == 0 && d.batch.size() == 0 {
-		d.wake()
-	}
-	d.waiting.put(pos, rec, points)
-	if !wait {
-		if d.waiting.size() >= int64(d.opts.CommitBytes) {
-			d.hurry()
-		}
+	pos := d.put(held, rec, points)
+	if !wait || held == 0 {
 		return pos, nil
 	}
 	d.hurry()
 	return pos, d.await(ctx, pos)
-}
-
-// free is how many bytes may be appended, when the next record needs head of them.
-func (d *disk) free(head int64) int64 {
-	if d.failing != nil {
-		return 0
-	}
-	buffered := d.waiting.size() + d.batch.size()
-	mem := d.bufMax - buffered
-	if buffered == 0 {
-		mem = max(mem, head)
-	}
-	return min(mem, d.opts.MaxBytes-d.disk-buffered)
-}
-
-func (d *disk) noRoom(ctx context.Context) error {
-	if d.failing != nil {
-		return fmt.Errorf("%w: %w", d.failing, ctx.Err())
-	}
-	return fmt.Errorf("%w: %d of %d bytes taken in %s: %w", ErrFull,
-		d.disk+d.waiting.size()+d.batch.size(), d.opts.MaxBytes, d.opts.Dir, ctx.Err())
-}
-
-// dropFor drops the oldest segments until need bytes are free or only the one that is being written is left.
-func (d *disk) dropFor(need int64) {
-	for need > d.opts.MaxBytes-d.disk-d.waiting.size()-d.batch.size() && len(d.segs) > 0 {
-		g := d.segs[0]
-		if g == d.active && d.writing {
-			return
-		}
-		d.dropped += g.points
-		d.passed(g, g.last)
-		d.doom()
-	}
 }
 
 // await returns once the record at pos is committed. When the disk fails and ctx has ended, or the queue is closed, it
@@ -255,6 +208,9 @@ func (d *disk) acked() Pos {
 	if d.pending.records == 0 && !d.uncommitted() {
 		return d.newest
 	}
+	if len(d.segs) > 0 { // what stood before it may have been dropped from the middle
+		return max(d.ackedTo, max(d.segs[0].first, 1)-1)
+	}
 	return d.ackedTo
 }
 
@@ -270,8 +226,8 @@ func (d *disk) stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t := d.pending
-	s := Stats{MaxBytes: d.opts.MaxBytes, Dropped: d.dropped, Damaged: d.damaged, Failing: d.failing}
-	s.DiskBytes = d.disk + d.waiting.size() + d.batch.size()
+	s := Stats{MaxBytes: d.opts.MaxBytes, Dropped: d.dropped, Lost: max(0, d.lost), Damaged: d.damaged, Failing: d.failing}
+	s.DiskBytes = d.taken()
 	for _, b := range [...]*buffer{&d.waiting, &d.batch} {
 		if records, oldest := b.count(&t); records > 0 {
 			s.Oldest = oldest
@@ -280,7 +236,7 @@ func (d *disk) stats() Stats {
 	s.Records, s.Points, s.Bytes = t.records, t.points, t.bytes
 	if d.pending.records > 0 {
 		for _, g := range d.segs {
-			if g.records > 0 {
+			if g.pending().records > 0 {
 				s.Oldest = g.headAt
 				break
 			}

@@ -373,7 +373,7 @@ func failOnce(kind string, n int, err error) func(op, path string) error {
 }
 
 func TestAFailedOperationLosesNothing(t *testing.T) {
-	for _, op := range []string{"sync", "write", "create", "syncdir", "truncate", "remove", "rename"} {
+	for _, op := range []string{"sync", "write", "create", "syncdir", "truncate", "remove", "openwrite", "writeat"} {
 		for n := 1; n <= 4; n++ {
 			t.Run(fmt.Sprint(op, n), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -865,5 +865,94 @@ func FuzzRecordReader(f *testing.F) {
 			covered += h.size()
 		}
 		require.EqualValues(t, len(b), covered)
+	})
+}
+
+// TestAReservationIsGoodWhileTheDiskFails appends into room that was held before, and holds none meanwhile.
+func TestAReservationIsGoodWhileTheDiskFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newForgetful()
+		q := openIn(t, m, nil)
+		held, other := mustReserve(t, q, 10), mustReserve(t, q, 10)
+		m.left = 0
+		_, err := q.Append(expiredContext(), []byte("refused"), 1)
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		_, err = q.Reserve(expiredContext(), 10)
+		require.ErrorIs(t, err, ErrDisk)
+		require.ErrorIs(t, err, syscall.ENOSPC)
+		pos, err := held.Append([]byte("held"), 1)
+		require.NoError(t, err)
+		waiting := make(chan error, 1)
+		go func() {
+			r, err := q.Reserve(context.Background(), 10)
+			if err == nil {
+				_, err = r.Append([]byte("waits"), 1)
+			}
+			waiting <- err
+		}()
+		time.Sleep(time.Minute)
+		require.Empty(t, waiting)
+		other.Cancel()
+		m.mu.Lock()
+		m.left = 1 << 20
+		m.mu.Unlock()
+		require.NoError(t, q.Sync(context.Background(), pos))
+		require.NoError(t, <-waiting)
+		require.NoError(t, q.Sync(context.Background(), q.Last()))
+		require.Equal(t, []string{"held", "waits"}, drain(t, q))
+		require.NoError(t, q.Release())
+	})
+}
+
+func mustReserve(t *testing.T, q *Queue, size int) *Reservation {
+	t.Helper()
+	r, err := q.Reserve(context.Background(), size)
+	require.NoError(t, err)
+	return r
+}
+
+// TestReservationsHoldTheBuffer is about the memory that waits to be committed, which is less than the bound.
+func TestReservationsHoldTheBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := openIn(t, newForgetful(), func(o *Options) { o.MaxBytes = 64 << 20 })
+		const size = minBuffer/2 - headerSize
+		a, b := mustReserve(t, q, size), mustReserve(t, q, size)
+		_, err := q.Reserve(expiredContext(), 1)
+		require.ErrorIs(t, err, ErrFull)
+		waiting := make(chan *Reservation, 1)
+		go func() { waiting <- mustReserve(t, q, 2*minBuffer) }() // has the buffer for itself
+		synctest.Wait()
+		_, err = a.Append(make([]byte, size), 1)
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Empty(t, waiting)
+		b.Cancel()
+		synctest.Wait()
+		pos, err := (<-waiting).Append(make([]byte, 2*minBuffer), 1)
+		require.NoError(t, err)
+		require.NoError(t, q.Sync(context.Background(), pos))
+		require.Equal(t, 2, q.Stats().Records)
+		require.NoError(t, q.Release())
+	})
+}
+
+// TestDropOldestWaitsForACommit appends, with a clock that never makes a commit due, what must be committed before it can
+// be dropped.
+func TestDropOldestWaitsForACommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := openIn(t, newForgetful(), func(o *Options) {
+			o.MaxBytes, o.DropOldest, o.CommitEvery = MinMaxBytes, true, time.Hour
+		})
+		start := time.Now()
+		for range 50 {
+			_, err := q.AppendAsync(context.Background(), make([]byte, 10<<10), 1)
+			require.NoError(t, err)
+		}
+		require.Zero(t, time.Since(start))
+		s := q.Stats()
+		require.EqualValues(t, 50, s.Points+s.Dropped)
+		require.Positive(t, s.Dropped)
+		require.LessOrEqual(t, s.DiskBytes, s.MaxBytes)
+		require.NoError(t, q.Release())
 	})
 }

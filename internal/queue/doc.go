@@ -14,16 +14,23 @@
 //
 // Acknowledged records may come back after the process was killed (those of the last moments) or after power loss, a
 // full disk or damage to the file that says what is acknowledged: from the beginning of the oldest segment that is
-// left, 16 MiB or a sixteenth of the bound.
+// left, 16 MiB or a sixteenth of the bound. So may records that were dropped last.
 //
 // Damage costs the records that it touches and no other, is counted, and never keeps the queue from opening.
+//
+// # The account
+//
+// Each point that Open found or that was appended since is, at any moment, in one of four places: acknowledged, pending
+// (Stats.Points), Dropped or Lost. What the reader was given cannot be dropped before it acknowledges it or goes back over
+// it, so nothing is both. What was pending and turns out to be damaged is Lost once the reader has come to the end of what
+// is committed of that segment; until then it counts as pending.
 //
 // # What is assumed
 //
 // A successful fdatasync of a file makes its bytes and size lasting, a successful fsync of a directory the names in it.
 // What was not synced may be there after power loss, wholly, partly, as zeros or as older contents of the disk, in any
 // order. A failed sync says nothing about what it should have covered, and another sync of the same file means nothing
-// either; what earlier syncs of the file covered stands. A rename replaces a name as a whole. The file system honours
+// either; what earlier syncs of the file covered stands. The file system honours
 // flock, which excludes most that reach over a network. A read error that comes three times in a row is damage.
 //
 // # Files
@@ -33,7 +40,6 @@
 //	lock                     empty; flock keeps other processes out
 //	ORDINAL-FIRST-NONCE.seg  segments of the log, three numbers of 16 hexadecimal digits
 //	acked                    what is acknowledged
-//	acked.tmp                the next acked, for a moment
 //
 // and other names are left alone. ORDINAL rises from one segment to the next and gives their order. FIRST is the lowest
 // position that the segment may hold. NONCE is 64 random bits. A segment is records, one directly behind the other:
@@ -54,7 +60,7 @@
 // when it does not begin with a valid header of full length, is the normal trace of a write that was cut short. All
 // others count as damage.
 //
-// acked is 36 bytes, written anew under another name and put in place by a rename:
+// acked is 36 bytes, written over in place:
 //
 //	 0  8  "fluxack1"
 //	 8  8  ORDINAL of a segment
@@ -64,7 +70,7 @@
 //
 // It says that of this segment what stands up to the position is acknowledged, and all of the segments before. When it
 // is damaged, or no such segment stands, it says nothing: the oldest segment there is begins with what must be delivered
-// next. So it can never hide a record that was appended later. It is not synced.
+// next. So it can never hide a record that was appended later. It is not synced: to write it costs neither space nor time.
 //
 // # Writing
 //
@@ -86,7 +92,8 @@
 //
 // # Reading
 //
-// Readers see what is committed. They read the files in pieces of 256 KiB, or of one record if that is larger, through
-// one cursor for Next and one for Ack; besides that and what waits to be committed (4 MiB, or twice CommitBytes), a queue
-// keeps some hundred bytes a segment in memory.
+// Readers see what is committed. They read the files in pieces of 256 KiB, or of one record if that is larger. Where the
+// records end that were read and are not acknowledged is remembered, so that Ack reads nothing: 56 bytes for each of the
+// first 32,768; what is beyond them, or was never read, Ack looks up in the files. Besides that and what waits to be
+// committed (4 MiB, or twice CommitBytes, reservations included), a queue keeps some hundred bytes a segment in memory.
 package queue

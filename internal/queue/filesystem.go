@@ -12,15 +12,16 @@ type fileSystem interface {
 	Lock(path string) (io.Closer, error) // errLocked when another holds it
 	Create(path string) (file, error)    // for writing; fails when the file exists
 	Open(path string) (file, error)      // for reading and syncing
-	Rename(from, to string) error
+	OpenWrite(path string) (file, error) // for writing over; creates what is missing
 	Remove(path string) error
 	ReadDir(dir string) ([]string, error) // names
-	SyncDir(dir string) error             // makes creations, renames and removals in dir lasting
+	SyncDir(dir string) error             // makes creations and removals in dir lasting
 }
 
 type file interface {
 	io.Writer
 	io.ReaderAt
+	io.WriterAt
 	io.Closer
 	Sync() error // makes what was written lasting, with the size
 	Truncate(size int64) error
@@ -30,8 +31,7 @@ type file interface {
 // osFS is the operating system's file system.
 type osFS struct{}
 
-func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
-func (osFS) Remove(path string) error     { return os.Remove(path) }
+func (osFS) Remove(path string) error { return os.Remove(path) }
 
 // MkdirAll makes lasting what it creates.
 func (osFS) MkdirAll(dir string) error {
@@ -67,6 +67,14 @@ func (osFS) Create(path string) (file, error) {
 
 func (osFS) Open(path string) (file, error) {
 	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f}, nil
+}
+
+func (osFS) OpenWrite(path string) (file, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
 		return nil, err
 	}

@@ -106,10 +106,13 @@ func (m *forgetful) Open(path string) (file, error) {
 	})
 }
 
-func (m *forgetful) Rename(from, to string) error {
-	return m.do("rename", from, func() error {
-		m.names[to] = m.names[from]
-		delete(m.names, from)
+func (m *forgetful) OpenWrite(path string) (file, error) {
+	h := &handle{m: m, path: path}
+	return h, m.do("openwrite", path, func() error {
+		if m.names[path] == nil {
+			m.names[path] = &inode{}
+		}
+		h.n = m.names[path]
 		return nil
 	})
 }
@@ -167,6 +170,25 @@ func (h *handle) Write(b []byte) (n int, err error) {
 	}
 	h.n.data = append(h.n.data, b...)
 	return len(b), err
+}
+
+// WriteAt that fails, or that a power cut meets, has written half.
+func (h *handle) WriteAt(b []byte, off int64) (n int, err error) {
+	h.m.mu.Lock()
+	defer h.m.mu.Unlock()
+	if err = h.m.step("writeat", h.path); err != nil {
+		b = b[:len(b)/2]
+	}
+	if more := off + int64(len(b)) - int64(len(h.n.data)); more > 0 {
+		if h.m.left >= 0 {
+			if more > h.m.left {
+				return 0, syscall.ENOSPC
+			}
+			h.m.left -= more
+		}
+		h.n.data = append(h.n.data, make([]byte, more)...)
+	}
+	return copy(h.n.data[off:], b), err
 }
 
 func (h *handle) ReadAt(b []byte, off int64) (n int, err error) {
@@ -250,6 +272,12 @@ func (m *forgetful) reboot(how int, r *rand.Rand) *forgetful {
 		switch {
 		case how == survived, how == mixed && len(n.data) < len(b) && r.IntN(2) == 0:
 			b = append([]byte(nil), n.data...)
+		case how == mixed && len(n.data) == len(b): // some of it was written over
+			for i := range b {
+				if r.IntN(2) == 0 {
+					b[i] = n.data[i]
+				}
+			}
 		case how == mixed && len(n.data) > len(b):
 			b = append(b, n.data[len(b):len(b)+r.IntN(len(n.data)-len(b)+1)]...)
 			if from := len(n.synced); len(b) > from && r.IntN(2) == 0 { // the size came first, then some of the bytes

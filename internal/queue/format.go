@@ -16,7 +16,6 @@ const (
 
 	lockName = "lock"
 	ackName  = "acked"
-	ackTemp  = "acked.tmp"
 	ackSize  = 32
 	ackMagic = "fluxack1"
 	suffix   = ".seg"

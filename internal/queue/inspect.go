@@ -30,7 +30,7 @@ func inspect(fs fileSystem, dir string, each func(Record) error) (Report, error)
 		return rep, nil
 	}
 	for _, g := range segs {
-		if g.records == 0 {
+		if g.total.records == 0 {
 			continue
 		}
 		if err := g.each(fs, dir, each); err != nil {

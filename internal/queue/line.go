@@ -5,75 +5,67 @@ import (
 	"sync"
 )
 
-// line holds the appenders that wait for room, first come first served. Its owner's lock guards it.
+// line holds those who wait for room, first come first served. Its owner's lock guards it.
 type line struct {
 	room []*waiter
-	free func(head int64) int64 // the bytes that may be appended now, when the first in line wants head of them
+	// grant reserves room of need bytes, if it is there. It returns how much was reserved: zero, where the record is to
+	// be dropped instead.
+	grant func(need int64) (held int64, ok bool)
 }
 
 type waiter struct {
-	need int64
-	turn chan struct{} // closed when it is this appender's turn to look again
+	need, held int64
+	ok         bool          // room was granted
+	turn       chan struct{} // closed when it was, or nothing is to be waited for any more
 }
 
-func (w *waiter) called() bool {
-	select {
-	case <-w.turn:
-		return true
-	default:
-		return false
+// enter reserves need bytes if nobody waits and they are there.
+func (l *line) enter(need int64) (held int64, ok bool) {
+	if len(l.room) > 0 {
+		return 0, false
 	}
+	return l.grant(need)
 }
 
-// wait returns true, with mu held as when it was called, when need bytes are free and it is the caller's turn, or the
-// line was dissolved. It returns false when ctx ends first.
-func (l *line) wait(ctx context.Context, mu *sync.Mutex, need int64) bool {
+// wait returns with mu held as when it was called. ok is false when ctx ended before need bytes were granted, or the line
+// was dissolved.
+func (l *line) wait(ctx context.Context, mu *sync.Mutex, need int64) (held int64, ok bool) {
 	w := &waiter{need: need, turn: make(chan struct{})}
 	l.room = append(l.room, w)
-	l.admit(0)
+	l.admit()
 	mu.Unlock()
 	select {
 	case <-w.turn:
 	case <-ctx.Done():
 	}
 	mu.Lock()
-	called := w.called()
-	for i := range l.room {
+	for i := range l.room { // those who were granted room have left
 		if l.room[i] == w {
 			l.room = append(l.room[:i], l.room[i+1:]...)
+			l.admit()
 			break
 		}
 	}
-	if called { // the caller is about to append
-		l.admit(need)
-	} else {
-		l.admit(0)
-	}
-	return called
+	return w.held, w.ok
 }
 
-// admit calls those at the head of the line for whom the free bytes, less the reserved, suffice.
-func (l *line) admit(reserved int64) {
-	if len(l.room) == 0 {
-		return
-	}
-	free := l.free(l.room[0].need) - reserved
-	for _, w := range l.room {
-		if w.need > free {
+// admit grants room to those at the head of the line.
+func (l *line) admit() {
+	for len(l.room) > 0 {
+		w := l.room[0]
+		if w.held, w.ok = l.grant(w.need); !w.ok {
 			return
 		}
-		free -= w.need
-		if !w.called() {
-			close(w.turn)
-		}
+		l.room[0] = nil
+		l.room = l.room[1:]
+		close(w.turn)
 	}
 }
 
-// dissolve calls everybody.
+// dissolve sends everybody away.
 func (l *line) dissolve() {
 	for _, w := range l.room {
-		if !w.called() {
-			close(w.turn)
-		}
+		close(w.turn)
 	}
+	l.room = nil
 }

@@ -49,6 +49,10 @@ type Options struct {
 	MaxBytes int64
 	// DropOldest makes Append drop the oldest records when there is no room, counted, where it would else wait. A
 	// directory drops a segment at a time: up to a sixteenth of the bound, and 16 MiB at most.
+	//
+	// What the reader was given is not dropped until it acknowledges it or goes back over it, by asking for what follows
+	// an earlier position; in a directory neither is the rest of those segments. Where nothing else is left to make
+	// room, Append drops the new record instead. So the queue counts no record as dropped that is acknowledged later.
 	DropOldest bool
 
 	// CommitEvery is the longest that a record of AppendAsync waits to be committed, CommitBytes how many bytes may
@@ -91,23 +95,25 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// Stats is a queue's state at one moment.
+// Stats is a queue's state at one moment. All points that Open found and that were appended since are either in Points, in
+// Dropped, in Lost or acknowledged.
 type Stats struct {
 	Records  int
-	Points   int64 // pending: appended, neither acknowledged nor dropped
+	Points   int64 // pending: appended, neither acknowledged nor dropped nor known to be lost
 	Bytes    int64 // of the pending records, book-keeping included
 	MaxBytes int64
 	Oldest   time.Time // when the oldest pending record was appended; zero when there is none
 	Dropped  int64     // points that DropOldest has dropped so far
 
 	// Of a queue in a directory.
-	DiskBytes int64 // what counts against MaxBytes
+	DiskBytes int64 // what counts against MaxBytes, reservations included
 	Damaged   int   // records found damaged since Open, Open's recovery included
+	Lost      int64 // points of pending records that were found damaged since Open, after its recovery
 	Failing   error // why the directory takes nothing at present; nil when it works
 }
 
-// Queue is a bounded queue of records. Its methods may be called from any goroutine; between them, readers share one
-// place in a directory's files, so that one reader at a time is fast.
+// Queue is a bounded queue of records. Its methods may be called from any goroutine, but it is made for one reader at a
+// time: two are slow, and with DropOldest each takes the other's place for going back.
 type Queue struct {
 	store store
 }
@@ -123,6 +129,9 @@ type store interface {
 	last() Pos
 	stats() Stats
 	recovered() Report
+	reserve(ctx context.Context, size int) (held int64, err error)
+	fill(held int64, rec []byte, points int) (Pos, error)
+	unreserve(held int64)
 	close() error
 	release() error
 }

@@ -8,18 +8,18 @@ import (
 
 const openRetry = time.Second
 
-// reader reads a directory's segments for tryNext and ack. Its lock is held while files are read, so that those who
-// append never wait for that.
+// reader reads a directory's segments. Its lock is held while files are read, so that those who append never wait for
+// that.
 type reader struct {
-	mu    sync.Mutex
-	next  cursor // behind the record that tryNext returned last
-	acked cursor // behind what is acknowledged
-	retry *time.Timer
+	mu     sync.Mutex
+	cursor cursor
+	given  Pos    // the record that tryNext returned last
+	places places // of the records that it returned
+	retry  *time.Timer
 }
 
 func (r *reader) close() {
-	r.next.close()
-	r.acked.close()
+	r.cursor.close()
 	if r.retry != nil {
 		r.retry.Stop()
 	}
@@ -27,9 +27,11 @@ func (r *reader) close() {
 
 // cursor is a place in a segment.
 type cursor struct {
-	seg *segment
-	f   file
-	s   scanner
+	seg   *segment
+	f     file
+	s     scanner
+	cum   tally // the segment's records up to here
+	total tally // and up to s.end
 }
 
 func (c *cursor) close() {
@@ -39,8 +41,8 @@ func (c *cursor) close() {
 	*c = cursor{s: scanner{buf: c.s.buf[:0]}}
 }
 
-// seek opens segment g at from.
-func (c *cursor) seek(d *disk, g *segment, from int64) error {
+// seek opens segment g behind p.
+func (c *cursor) seek(d *disk, g *segment, p place) error {
 	if c.seg != g {
 		c.close()
 		f, err := d.fs.Open(filepath.Join(d.opts.Dir, g.name()))
@@ -51,7 +53,9 @@ func (c *cursor) seek(d *disk, g *segment, from int64) error {
 	}
 	buf := c.s.buf[:0]
 	c.s = g.scan(c.f, 0)
-	c.s.off, c.s.buf = from, buf
+	c.s.off, c.s.buf, c.s.last = p.end, buf, max(p.pos, c.s.last)
+	c.s.skipped = func(gap gap) { d.damage(g, gap) }
+	c.cum = p.cum
 	return nil
 }
 
@@ -59,47 +63,63 @@ func (d *disk) tryNext(after Pos, dst []byte) (rec []byte, pos Pos, ok bool, err
 	r := &d.reader
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	h, payload, ok, err := d.step(after, true)
+	if !ok {
+		return dst, max(after, h.pos), false, err
+	}
+	r.given = h.pos
+	r.places.push(place{pos: h.pos, end: r.cursor.s.off, at: h.at.UnixNano(), cum: r.cursor.cum})
+	return append(dst[:0], payload...), h.pos, true, nil
+}
+
+// step reads the record behind after, which the cursor then stands behind. With give it is for the reader: what that has
+// is after and what stands before, and now this record. reader.mu is held.
+func (d *disk) step(after Pos, give bool) (h header, payload []byte, ok bool, err error) {
+	c := &d.reader.cursor
 	for {
 		d.mu.Lock()
 		after = max(after, d.ackedTo)
 		g := d.holding(after)
 		if g == nil || d.released {
-			err = d.atEnd()
+			err = d.atEnd(after)
 			d.mu.Unlock()
-			return dst, after, false, err
+			return header{pos: after}, nil, false, err
 		}
-		from, end := g.ackOff, g.end
+		if give {
+			d.reading = g // it is not dropped from here on
+		}
+		acked, end, total := place{end: g.ackOff, cum: g.gone}, g.end, g.total
 		d.mu.Unlock()
-		if err := r.next.to(d, g, from, after); err != nil {
-			if !d.unopened(g, after, err) {
-				return dst, after, false, nil
-			}
-			continue
+		if give {
+			d.reader.places.rewind(after)
 		}
-		r.next.s.end = end
-		for {
-			h, payload, _, ok := r.next.s.next()
-			if !ok {
-				break
+		if c.seg != g || c.s.last > after || c.s.off < acked.end {
+			start := acked
+			if p, ok := d.reader.places.at(after); ok && p.pos >= g.first {
+				start = p
 			}
-			if h.pos > after {
-				return append(dst[:0], payload...), h.pos, true, nil
+			if err := c.seek(d, g, start); err != nil {
+				if !d.unopened(g, start, after, err) {
+					return header{pos: after}, nil, false, nil
+				}
+				continue
+			}
+		}
+		c.s.end, c.total = end, total
+		for ok = true; ok; {
+			h, payload, _, ok = c.s.next()
+			if ok {
+				c.cum.add(1, int64(h.points), h.size())
+			}
+			if c.s.off == end && c.cum != c.total {
+				d.lose(g, c.total.less(c.cum))
+			}
+			if ok && h.pos > after {
+				return h, payload, true, nil
 			}
 		}
 		d.blank(g, end, after)
 	}
-}
-
-// to moves the cursor to where records behind after stand in g, at the latest. Those before from are acknowledged.
-func (c *cursor) to(d *disk, g *segment, from int64, after Pos) error {
-	if c.seg == g && c.s.last <= after && c.s.off >= from {
-		return nil
-	}
-	if err := c.seek(d, g, from); err != nil {
-		return err
-	}
-	c.s.skipped = func(gap gap) { d.damage(g, gap) }
-	return nil
 }
 
 // holding returns the segment in which the record behind after stands, nil when there is none yet.
@@ -112,8 +132,9 @@ func (d *disk) holding(after Pos) *segment {
 	return nil
 }
 
-// atEnd is called when there is nothing to read. If all that is pending is damaged, it is let go of.
-func (d *disk) atEnd() error {
+// atEnd is called when nothing is to be read behind after. If all that is pending is damaged, it is let go of.
+func (d *disk) atEnd(after Pos) error {
+	d.readable = min(d.readable, after)
 	d.passWhole(d.ackedTo)
 	if d.drained() {
 		return ErrClosed
@@ -133,6 +154,18 @@ func (d *disk) blank(g *segment, end int64, after Pos) {
 	}
 }
 
+// lose takes records that g should hold and that could not be read out of the account.
+func (d *disk) lose(g *segment, lost tally) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if g.dead { // dropped, all of it
+		return
+	}
+	g.total = g.total.less(lost)
+	d.pending = d.pending.less(lost)
+	d.lost += lost.points
+}
+
 // damage counts a stretch of g that should hold a record, once.
 func (d *disk) damage(g *segment, gap gap) {
 	d.mu.Lock()
@@ -146,14 +179,15 @@ func (d *disk) damage(g *segment, gap gap) {
 		"bytes", gap.n, "unreadable", gap.hard)
 }
 
-// unopened deals with a segment that cannot be opened. It returns whether it is gone for good; otherwise those who read
-// are woken later.
-func (d *disk) unopened(g *segment, after Pos, err error) (gone bool) {
+// unopened deals with a segment that cannot be opened to be read from start. It returns whether it is gone for good;
+// otherwise those who read are woken later.
+func (d *disk) unopened(g *segment, start place, after Pos, err error) (gone bool) {
 	if missing(err) {
 		d.mu.Lock()
-		off, end := max(g.ackOff, g.judged), g.end
+		off, end, lost := max(start.end, g.judged), g.end, g.total.less(start.cum)
 		d.mu.Unlock()
 		d.damage(g, gap{off: off, n: end - off, hard: true})
+		d.lose(g, lost)
 		d.blank(g, end, after)
 		return true
 	}
@@ -168,109 +202,4 @@ func (d *disk) unopened(g *segment, after Pos, err error) (gone bool) {
 		d.notify()
 	})
 	return false
-}
-
-func (d *disk) ack(upTo Pos) error {
-	r := &d.reader
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.released {
-		return ErrClosed
-	}
-	upTo = min(upTo, d.kept)
-	if upTo <= d.ackedTo {
-		return nil
-	}
-	d.passWhole(upTo)
-	if len(d.segs) > 0 && d.segs[0].last > upTo && d.segs[0].first <= upTo {
-		d.passPart(d.segs[0], upTo)
-	}
-	d.ackedTo = max(d.ackedTo, upTo)
-	d.sweep(len(d.line.room) > 0)
-	if d.markOld {
-		d.wake()
-	}
-	d.line.admit(0)
-	for _, c := range [...]*cursor{&r.next, &r.acked} {
-		if c.seg != nil && c.seg.dead { // an open file would keep its space
-			c.close()
-		}
-	}
-	return nil
-}
-
-// passWhole acknowledges the segments that hold nothing readable behind upTo.
-func (d *disk) passWhole(upTo Pos) {
-	for _, g := range d.segs {
-		if g.last > upTo {
-			break
-		}
-		if g.records > 0 {
-			d.passed(g, g.last)
-		}
-	}
-	d.sweep(false)
-}
-
-// passed acknowledges, or drops, what is pending in g.
-func (d *disk) passed(g *segment, upTo Pos) {
-	d.pending.add(-g.records, -g.points, -g.bytes)
-	g.records, g.points, g.bytes, g.ackOff = 0, 0, 0, g.end
-	d.setMark(g, upTo)
-}
-
-func (d *disk) setMark(g *segment, upTo Pos) {
-	d.ackedTo = max(d.ackedTo, upTo)
-	d.mark = ackMark{ordinal: g.ordinal, nonce: g.nonce, pos: upTo}
-	d.markOld = true
-	d.wake()
-}
-
-// passPart acknowledges the records of g up to upTo, which are not all. It lets go of the lock meanwhile.
-func (d *disk) passPart(g *segment, upTo Pos) {
-	from, end := g.ackOff, g.end
-	d.mu.Unlock()
-	passed, off, headAt, err := d.reader.acked.count(d, g, from, end, upTo)
-	d.mu.Lock()
-	if len(d.segs) == 0 || d.segs[0] != g { // dropped meanwhile
-		return
-	}
-	d.setMark(g, upTo)
-	if err != nil { // then they count as pending until all of the segment is acknowledged
-		d.opts.Logger.Error("a segment cannot be opened", "dir", d.opts.Dir, "file", g.name(), "error", err)
-		return
-	}
-	g.records -= passed.records
-	g.points -= passed.points
-	g.bytes -= passed.bytes
-	g.ackOff = off
-	if !headAt.IsZero() {
-		g.headAt = headAt
-	}
-	d.pending.add(-passed.records, -passed.points, -passed.bytes)
-}
-
-// count returns the records of g from offset from up to upTo, and where and when the next one follows.
-func (c *cursor) count(d *disk, g *segment, from, end int64, upTo Pos) (t tally, off int64, headAt time.Time, err error) {
-	if c.seg != g || c.s.off != from {
-		if err := c.seek(d, g, from); err != nil {
-			return t, 0, headAt, err
-		}
-		c.s.headersOnly = true
-	}
-	c.s.end = end
-	for {
-		last := c.s.last
-		h, _, at, ok := c.s.next()
-		if !ok {
-			return t, at, headAt, nil
-		}
-		if h.pos > upTo {
-			c.s.off, c.s.last = at, last
-			return t, at, h.at, nil
-		}
-		t.add(1, int64(h.points), h.size())
-	}
 }

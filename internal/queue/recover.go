@@ -29,7 +29,7 @@ func openDisk(o Options) (*disk, error) {
 		done:    make(chan struct{}),
 		round:   make(chan struct{}),
 	}
-	d.line.free = d.free
+	d.line.grant = d.grant
 	if err := d.recover(); err != nil {
 		lock.Close()
 		return nil, err
@@ -48,7 +48,7 @@ func (d *disk) recover() error {
 	d.newest, d.kept, d.ackedTo = newest, newest, newest
 	for _, g := range segs {
 		d.out.ordinal = g.ordinal
-		if g.records == 0 {
+		if g.total.records == 0 {
 			if !g.hard { // what cannot be read today perhaps can tomorrow
 				d.doomed = append(d.doomed, g)
 			}
@@ -61,7 +61,7 @@ func (d *disk) recover() error {
 		g.listed = true
 		d.segs = append(d.segs, g)
 		d.disk += g.size
-		d.pending.add(g.records, g.points, g.bytes)
+		d.pending.add(g.total.records, g.total.points, g.total.bytes)
 	}
 	if err := d.harden(); err != nil {
 		return fmt.Errorf("%w: %w", ErrDisk, err)

@@ -20,8 +20,7 @@ type scanner struct {
 	end   int64 // nothing is read from here on
 	last  Pos   // of the record read last: the next is newer
 
-	headersOnly bool // payloads are neither returned nor checked
-	skipped     func(gap)
+	skipped func(gap)
 
 	buf  []byte // of the file, from base
 	base int64
@@ -43,10 +42,8 @@ func (s *scanner) next() (h header, payload []byte, off int64, ok bool) {
 		off = s.off
 		whole := s.header(&h, off)
 		if whole {
-			if !s.headersOnly {
-				payload = s.bytes(off+headerSize, int(h.length))
-			}
-			if s.headersOnly || h.intact(payload) {
+			payload = s.bytes(off+headerSize, int(h.length))
+			if h.intact(payload) {
 				s.off, s.last = off+h.size(), h.pos
 				return h, payload, off, true
 			}

@@ -11,23 +11,25 @@ import (
 // segment is what is known of one file of the log.
 type segment struct {
 	segmentID
-	size    int64     // of the file
-	end     int64     // records are read up to here
-	last    Pos       // of the newest record; zero when there is none
-	records int       // pending
-	points  int64     // of the pending records
-	bytes   int64     // of the pending records, headers included
-	ackOff  int64     // records before it are acknowledged
-	headAt  time.Time // when the oldest pending record was appended
-	judged  int64     // damage before it is counted already
-	listed  bool      // has been put in disk.segs
-	dead    bool      // has been taken out of it
-	hard    bool      // the medium did not give all of it back
+	size   int64     // of the file
+	end    int64     // records are read up to here
+	last   Pos       // of the newest record; zero when there is none
+	total  tally     // its records, those that were acknowledged before Open left out
+	gone   tally     // the acknowledged ones of them
+	ackOff int64     // records before it are acknowledged
+	headAt time.Time // when the oldest pending record was appended
+	judged int64     // damage before it is counted already
+	listed bool      // has been put in disk.segs
+	dead   bool      // has been taken out of it
+	hard   bool      // the medium did not give all of it back
 }
+
+// pending counts the records that are neither acknowledged nor dropped nor lost.
+func (g *segment) pending() tally { return g.total.less(g.gone) }
 
 // survey counts the pending records, those after acked and before limit, and finds out where they begin and end.
 func (g *segment) survey(s *scanner, acked, limit Pos) {
-	g.records, g.points, g.bytes, g.last, g.ackOff, g.end = 0, 0, 0, 0, 0, 0
+	g.total, g.last, g.ackOff, g.end = tally{}, 0, 0, 0
 	for {
 		h, _, off, ok := s.next()
 		if !ok || h.pos >= limit {
@@ -38,12 +40,10 @@ func (g *segment) survey(s *scanner, acked, limit Pos) {
 			g.ackOff = g.end
 			continue
 		}
-		if g.records == 0 {
+		if g.total.records == 0 {
 			g.headAt, g.ackOff = h.at, off
 		}
-		g.records++
-		g.points += int64(h.points)
-		g.bytes += h.size()
+		g.total.add(1, int64(h.points), h.size())
 	}
 	g.judged = g.end
 }
@@ -130,16 +130,16 @@ func survey(fs fileSystem, dir string) (segs []*segment, rep Report, newest Pos,
 	}
 	for i, seg := range segs {
 		rep.merge(&reps[i])
-		if seg.records == 0 {
+		if seg.total.records == 0 {
 			continue
 		}
 		if rep.Records == 0 {
 			rep.Oldest = seg.headAt
 		}
 		rep.Segments++
-		rep.Records += seg.records
-		rep.Points += seg.points
-		rep.Bytes += seg.bytes
+		rep.Records += seg.total.records
+		rep.Points += seg.total.points
+		rep.Bytes += seg.total.bytes
 	}
 	if known {
 		rep.Acked = mark.pos
