@@ -3,7 +3,11 @@ package deliver
 import (
 	"context"
 	"maps"
+	"time"
 )
+
+// lookEvery is how often Flush looks for itself: what a queue drops, finds damaged or gives back is not announced.
+const lookEvery = 100 * time.Millisecond
 
 // announce wakes all who wait for an acknowledgement.
 func (w *Worker) announce() {
@@ -15,12 +19,21 @@ func (w *Worker) announce() {
 	}
 }
 
-// Flush returns once all that stood in the queue when it was called is delivered or given up, or with the context's
-// error. It neither waits for batches to fill nor for a confirmation to fall due.
+// Flush returns once all that stood in the queue when it was called is delivered, given up or dropped, or with the
+// context's error. It neither waits for batches to fill nor for a confirmation to fall due.
 func (w *Worker) Flush(ctx context.Context) error {
 	w.flushing.Add(1)
 	defer w.flushing.Add(-1)
 	target := w.o.Queue.Last()
+	if w.o.Queue.Acked() >= target {
+		return nil
+	}
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		w.mu.Lock()
 		if w.acked == nil {
@@ -32,13 +45,10 @@ func (w *Worker) Flush(ctx context.Context) error {
 			return nil
 		}
 		select {
-		case w.kick <- struct{}{}:
-		default:
-		}
-		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-acked:
+		case <-look.C:
 		}
 	}
 }

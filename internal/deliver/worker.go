@@ -50,8 +50,11 @@ type Options struct {
 	// Delivered is told of points once they are confirmed, in order, a run at a time, before the queue lets go of them.
 	// The batch is valid during the call. Nil spares the worker from keeping what is not confirmed.
 	Delivered func(b record.Batch)
-	// Failed is told, likewise, of points that were rejected: rejected[i].Index counts within b.
-	Failed func(b record.Batch, rejected []Rejected)
+	// Failed is told of points that were rejected: rejected[i].Index counts within b. It is called before Delivered is
+	// told of those that were confirmed with them. An error, as when the points cannot be put on record, is a failure
+	// like any other, save that nothing is sent again: after a wait Failed is called with the same points, and until it
+	// returns nil nothing else is sent and the queue lets go of nothing.
+	Failed func(b record.Batch, rejected []Rejected) error
 
 	Logger *slog.Logger // nil is silent
 }
@@ -60,8 +63,11 @@ type Options struct {
 type Stats struct {
 	Delivered uint64            // points confirmed
 	Rejected  map[string]uint64 // points given up, by reason
+	Partial   uint64            // of both, those whose record stands in the queue still, for the sake of its other points
+	Overtaken uint64            // of both, those whose record the queue let go of when it was to be read again
+	Undecoded uint64            // points of records that are none, as far as these say
 	Resent    uint64            // points sent again because they had not been confirmed
-	Failures  uint64            // calls to Send or Confirm that failed
+	Failures  uint64            // calls to Send, Confirm or Failed that failed
 	LastError string            // of the failure that the worker has not got over yet; empty when it works
 	FailingAt time.Time         // when that trouble began
 }
@@ -72,14 +78,16 @@ type Worker struct {
 	log *slog.Logger
 
 	read   queue.Pos // of the last record gathered
+	owing  bool      // what was sent is confirmed, but Failed has not taken what was rejected
 	rec    []byte    // scratch: one record
 	buf    points    // gathered, not yet taken by Send
 	ends   []recEnd  // records of which a point is not yet acknowledged
 	start  uint64    // ordinal of the first point of the first record that is not acknowledged
 	sure   uint64    // ordinal up to which all points are confirmed or given up
-	skip   int       // points still to be passed over in the records that are read again
+	skip   part      // settled; passed over when its record is read again
 	base   uint64    // ordinal of the first point of buf that is not a retry
 	tried  uint64    // ordinal up to which points have been sent at least once, or may have been
+	again  part      // up to it points may have been sent before reading began anew
 	retry  []uint64  // ordinals of the points at the front of buf that are sent a second time
 	win    window    // taken, not yet confirmed
 	rej    points    // rejected, not yet reported
@@ -100,8 +108,9 @@ type Worker struct {
 
 // recEnd says that the record at pos ends with the point before ordinal end. Points are counted in queue order.
 type recEnd struct {
-	pos queue.Pos
-	end uint64
+	pos  queue.Pos
+	end  uint64
+	lost uint64 // points that cannot be read and have no ordinal
 }
 
 // New returns a worker that Run starts.
@@ -140,6 +149,8 @@ func (w *Worker) step(ctx context.Context) {
 		return
 	}
 	switch {
+	case w.owing:
+		w.report(ctx)
 	case w.confirmDue():
 		w.confirm(ctx)
 	case w.buf.n > 0 && w.mustGo():
@@ -159,25 +170,18 @@ func (w *Worker) gather() bool {
 			return true
 		}
 		w.read = pos
+		w.missing(pos)
 		b, err := record.Decode(rec)
 		if err != nil {
-			w.log.Error("a damaged record is passed over", "destination", w.o.Name, "position", pos, "error", err)
-			w.ends = append(w.ends, recEnd{pos, w.ordinal()})
-			if !w.unconfirmed() {
-				w.ack()
-			}
+			w.passOver(rec, pos, err)
 			return false
 		}
 		if w.buf.n == 0 && w.o.Linger > 0 {
 			w.linger = time.Now().Add(w.o.Linger)
 		}
-		if w.skip > 0 {
-			n := min(w.skip, b.Len())
-			b = b.Skip(n)
-			w.skip -= n
-		}
+		b = w.reread(b, pos)
 		w.buf.add(b)
-		w.ends = append(w.ends, recEnd{pos, w.ordinal()})
+		w.ends = append(w.ends, recEnd{pos: pos, end: w.ordinal()})
 	}
 	return true
 }
@@ -337,11 +341,21 @@ func (w *Worker) confirm(ctx context.Context) {
 		return
 	}
 	w.fails = 0
+	w.report(ctx)
+}
+
+// report tells what became of the points that were sent, and then lets the queue forget them.
+func (w *Worker) report(ctx context.Context) {
+	w.owing = true
+	if w.rej.n > 0 && w.o.Failed != nil {
+		if err := w.o.Failed(w.rej.batch(), w.why); err != nil {
+			w.setback(ctx, "report", err, w.rej.n, 0, 0)
+			return
+		}
+	}
+	w.owing = false
 	for i := range w.win.parts {
 		w.o.Delivered(w.win.parts[i].batch())
-	}
-	if w.rej.n > 0 && w.o.Failed != nil {
-		w.o.Failed(w.rej.batch(), w.why)
 	}
 	w.tellRejected()
 	w.mu.Lock()
@@ -354,68 +368,9 @@ func (w *Worker) confirm(ctx context.Context) {
 		w.stats.LastError, w.stats.FailingAt = "", time.Time{}
 	}
 	w.mu.Unlock()
-	w.ack()
+	w.ack(w.win.n + w.rej.n)
 	w.win.reset()
 	w.rej.reset()
 	w.why = w.why[:0]
 	w.announce()
-}
-
-// ack lets the queue forget the records of which no point is left.
-func (w *Worker) ack() {
-	upTo := w.base
-	if len(w.retry) > 0 {
-		upTo = w.retry[0]
-	}
-	w.sure = upTo
-	n := 0
-	for n < len(w.ends) && w.ends[n].end <= upTo {
-		n++
-	}
-	if n == 0 {
-		return
-	}
-	if err := w.o.Queue.Ack(w.ends[n-1].pos); err != nil {
-		w.log.Error("queue does not take the acknowledgement", "destination", w.o.Name, "error", err)
-	}
-	w.start = w.ends[n-1].end
-	w.ends = append(w.ends[:0], w.ends[n:]...)
-}
-
-// failed accounts for a failure, goes back to what is not confirmed and waits.
-func (w *Worker) failed(ctx context.Context, what string, err error, res Result) {
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		w.rewind()
-		return
-	}
-	n := w.buf.n
-	resend := w.win.n + res.Taken
-	if w.unconfirmed() {
-		n += w.win.n
-		w.rewind()
-	}
-	pause := max(backoff(w.fails, w.o.BackoffMin, w.o.BackoffMax), res.RetryAfter)
-	w.fails++
-	w.mu.Lock()
-	w.stats.Failures++
-	w.stats.Resent += uint64(resend)
-	if w.stats.LastError == "" {
-		w.stats.FailingAt = time.Now()
-	}
-	w.stats.LastError = err.Error()
-	w.mu.Unlock()
-	w.log.Warn("delivery failed", "destination", w.o.Name, "step", what, "error", err, "points", n, "retry_in", pause.Round(time.Millisecond))
-	w.pause(ctx, pause)
-}
-
-// rewind forgets all that is not acknowledged, so that it is read from the queue once more, save the points of the
-// first record that are confirmed already.
-func (w *Worker) rewind() {
-	w.buf.reset()
-	w.win.reset()
-	w.rej.reset()
-	w.why = w.why[:0]
-	w.ends, w.retry, w.base = w.ends[:0], nil, w.sure
-	w.skip = int(w.sure - w.start)
-	w.read = w.o.Queue.Acked()
 }

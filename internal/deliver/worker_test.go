@@ -47,6 +47,13 @@ func (f *fakeSender) Confirm(context.Context) error {
 
 func (f *fakeSender) Close() error { f.closed++; return nil }
 
+// order makes what was done before it, by the test or the worker, happen before what the other does after it.
+func (f *fakeSender) order() {
+	f.mu.Lock()
+	//lint:ignore SA2001 an ordering of memory, not a critical section
+	f.mu.Unlock()
+}
+
 func names(b record.Batch) []string {
 	var out []string
 	var p record.Point
@@ -73,26 +80,45 @@ func newRig(t *testing.T, s *fakeSender, change func(*Options)) *rig {
 	r := &rig{q: q, s: s}
 	o := Options{
 		Name: "test", Queue: q, Sender: s,
-		Delivered: func(b record.Batch) { r.delivered = append(r.delivered, names(b)...) },
-		Failed: func(b record.Batch, rej []Rejected) {
+		Delivered: func(b record.Batch) {
+			s.order()
+			r.delivered = append(r.delivered, names(b)...)
+		},
+		Failed: func(b record.Batch, rej []Rejected) error {
+			s.order()
 			for _, x := range rej {
 				r.failed = append(r.failed, names(b)[x.Index]+" "+x.Reason)
 			}
+			return nil
 		},
 	}
 	if change != nil {
 		change(&o)
 	}
+	r.q = o.Queue
 	r.w = New(o)
 	return r
 }
 
+// openMemory opens the smallest queue there is.
+func openMemory(t *testing.T, dropOldest bool) *queue.Queue {
+	t.Helper()
+	q, err := queue.Open(queue.Options{MaxBytes: queue.MinMaxBytes, DropOldest: dropOldest})
+	require.NoError(t, err)
+	return q
+}
+
 // add appends a record of n points named by their ordinal.
-func (r *rig) add(t *testing.T, n int) {
+func (r *rig) add(t *testing.T, n int) { t.Helper(); r.addSized(t, n, 0) }
+
+// addWide is add with points of about a kilobyte, so that a small queue is soon full.
+func (r *rig) addWide(t *testing.T, n int) { t.Helper(); r.addSized(t, n, 1000) }
+
+func (r *rig) addSized(t *testing.T, n, extra int) {
 	t.Helper()
 	var w record.Writer
 	for range n {
-		w.Add(&record.Point{Name: strconv.AppendInt(nil, int64(r.next), 10)})
+		w.Add(&record.Point{Name: strconv.AppendInt(nil, int64(r.next), 10), Extra: make([]byte, extra)})
 		r.next++
 	}
 	_, err := r.q.Append(context.Background(), w.Bytes(), n)
@@ -102,9 +128,7 @@ func (r *rig) add(t *testing.T, n int) {
 // pass lets so much time go by and all come to rest. What the test read before it happens before what the sender does
 // from now on.
 func (r *rig) pass(d time.Duration) {
-	r.s.mu.Lock()
-	//lint:ignore SA2001 an ordering of memory, not a critical section
-	r.s.mu.Unlock()
+	r.s.order()
 	time.Sleep(d)
 	synctest.Wait()
 }
