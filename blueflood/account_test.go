@@ -1,6 +1,7 @@
 package blueflood_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -13,9 +14,14 @@ import (
 	"github.com/fluxmetrics/fluxkit/blueflood/bluefloodtest"
 )
 
-// TestAccountAddsUp has a server that fails in every way at random, senders that compete, and points among which some
-// are bad. Each point is reported once, and what is reported as delivered is in the server.
+// TestAccountAddsUp has a server that fails in every way at random, senders that compete, points among which some are bad,
+// and a Failed that fails at times. Each point is reported once, and what is reported as delivered is in the server.
 func TestAccountAddsUp(t *testing.T) {
+	t.Run("memory", func(t *testing.T) { accountAddsUp(t, "") })
+	t.Run("directory", func(t *testing.T) { accountAddsUp(t, t.TempDir()) })
+}
+
+func accountAddsUp(t *testing.T, dir string) {
 	noLeaks(t)
 	s := bluefloodtest.Run(t)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -27,7 +33,16 @@ func TestAccountAddsUp(t *testing.T) {
 	for range 400 {
 		s.Queue(faults[rnd.IntN(len(faults))])
 	}
-	e, a := start(t, blueflood.EndpointConfig{URL: s.IngestURL(), Limit: 3000, Interval: time.Millisecond, MemoryMax: 64 << 10})
+	cfg := blueflood.EndpointConfig{
+		URL: s.IngestURL(), Limit: 3000, Interval: time.Millisecond, MemoryMax: 64 << 10, SpoolMax: 128 << 10, SpoolDir: dir,
+	}
+	cfg.Failed = func([]blueflood.Metric, []blueflood.Failure) error {
+		if rnd.IntN(4) == 0 {
+			return errors.New("no room on record")
+		}
+		return nil
+	}
+	e, a := start(t, cfg)
 	const senders, batches, size = 4, 50, 25
 	var wg sync.WaitGroup
 	for i := range senders {
@@ -60,6 +75,7 @@ func TestAccountAddsUp(t *testing.T) {
 		rejected += n
 	}
 	require.Equal(t, st.Accepted, st.Delivered+rejected)
+	balanced(t, st)
 	require.Len(t, a.delivered, int(st.Delivered))
 	require.Len(t, a.failed, int(rejected))
 	for name := range a.delivered {

@@ -1,6 +1,15 @@
 package blueflood
 
-import "net/http"
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+)
 
 // Authenticator adds credentials to requests. Its methods may be called from many goroutines.
 type Authenticator interface {
@@ -12,8 +21,19 @@ type Authenticator interface {
 	Refused(r *http.Request, status int) bool
 }
 
-// HeaderAuth is an Authenticator that sets fixed headers: a bearer token, a key of a proxy.
+// HeaderAuth is an Authenticator that sets fixed headers: a bearer token, a key of a proxy. Formatted or logged, it
+// shows their names alone.
 type HeaderAuth http.Header
+
+// BasicAuth is a HeaderAuth with a user and a password (RFC 7617). The user cannot hold a colon.
+func BasicAuth(user, password string) HeaderAuth {
+	return HeaderAuth{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))}}
+}
+
+// BearerAuth is a HeaderAuth with a token (RFC 6750).
+func BearerAuth(token string) HeaderAuth {
+	return HeaderAuth{"Authorization": {"Bearer " + token}}
+}
 
 // Authorize implements Authenticator.
 func (h HeaderAuth) Authorize(r *http.Request) error {
@@ -25,3 +45,17 @@ func (h HeaderAuth) Authorize(r *http.Request) error {
 
 // Refused implements Authenticator: there is nothing else to try.
 func (h HeaderAuth) Refused(*http.Request, int) bool { return false }
+
+// String names the headers, without their values.
+func (h HeaderAuth) String() string {
+	return "HeaderAuth(" + strings.Join(slices.Sorted(maps.Keys(h)), ", ") + ")"
+}
+
+// GoString is String, for %#v.
+func (h HeaderAuth) GoString() string { return h.String() }
+
+// Format is String, for every verb.
+func (h HeaderAuth) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, h.String()) }
+
+// LogValue is String, for slog.
+func (h HeaderAuth) LogValue() slog.Value { return slog.StringValue(h.String()) }

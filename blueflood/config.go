@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/fluxmetrics/fluxkit/internal/queue"
 )
 
 const (
@@ -24,7 +26,6 @@ const (
 	defaultTTL       = 86_400 * time.Second
 	defaultInterval  = 30 * time.Second
 	defaultTimeout   = 30 * time.Second
-	defaultMemory    = 16 << 20
 	defaultUserAgent = "fluxkit"
 	minLimit         = 128 // a row with a name of some bytes
 
@@ -70,23 +71,28 @@ type EndpointConfig struct {
 	// PastLimit and FutureLimit give up points that are further from now than that before they are sent, with
 	// ReasonTooOld and ReasonInFuture. Zero leaves the first judgement to the server; a point that was part of a failed
 	// or refused request once is then still checked before it is sent again, against the window of a Blueflood with
-	// default settings: 72 h back, 10 min ahead. Negative turns that off too.
+	// default settings: 72 h back, 10 min ahead. So no point is tried for longer than until it is that old. Negative turns
+	// that off too, and a point is tried for as long as it takes.
 	PastLimit, FutureLimit time.Duration
 
 	// MemoryMax bounds the buffer, in bytes of encoded points and book-keeping, when it is kept in memory. Default 16 MiB.
 	MemoryMax int64
 	// SpoolDir is a directory that keeps the buffer, created where it is missing, so that what a Send has kept outlives
-	// the process. One endpoint at a time can have it. Empty: the buffer is kept in memory.
+	// the process and a loss of power. One endpoint at a time can have it, and NewEndpoint delivers what the last one left
+	// there; what was on its way when a process was killed is stored twice. Empty: the buffer is kept in memory.
 	SpoolDir string
-	// SpoolMax bounds the files in SpoolDir, in bytes. Default 8 GiB.
+	// SpoolMax bounds the files in SpoolDir, in bytes: 64 KiB at least. Default 8 GiB.
 	SpoolMax int64
-	// DropOldest makes a Send that finds no room drop the oldest points instead of waiting. They are counted as Dropped.
+	// DropOldest makes a Send that finds no room drop the oldest points that are not on their way, a file of up to a
+	// sixteenth of SpoolMax at a time, instead of waiting. Where there are none, its own are dropped. All are counted as
+	// Dropped.
 	DropOldest bool
 	// Recovered is called by NewEndpoint, before anything is delivered, with the points that SpoolDir held, oldest first,
-	// a run at a time, under the rules of Delivered.
+	// a run at a time, under the rules of Delivered. Damaged ones are left out.
 	Recovered func([]Metric)
 	// DeadLetter is a file to which points that were given up are appended, a JSON object a line, before Failed is told
-	// of them. DeadLetterMax bounds it, in bytes: the oldest are dropped first, and counted. Default 64 MiB.
+	// of them; its folder must exist. While that fails the endpoint keeps them, and sends nothing else. DeadLetterMax
+	// bounds it, in bytes: the oldest are dropped first, and counted. Default 64 MiB.
 	DeadLetter    string
 	DeadLetterMax int64
 	// BackoffMin and BackoffMax bound the wait after a failed request, which doubles each time. Defaults 100 ms, 30 s.
@@ -96,8 +102,9 @@ type EndpointConfig struct {
 	// called from the endpoint's own goroutine: delivery waits for it. It must not call Flush or Close. Points of
 	// Ingest are not reported here.
 	Delivered func([]Metric)
-	// Failed is called, under the same rules, with points that were given up. The second slice says why: its element i
-	// is about point i. An error makes the endpoint keep them, and what was sent with them, and try again.
+	// Failed is called, under the same rules, with points that were given up, before Delivered is with those that were
+	// stored by the same request. The second slice says why: its element i is about point i. After an error the endpoint
+	// keeps them all, sends nothing else, and calls Failed again after a backoff, with the same points.
 	Failed func([]Metric, []Failure) error
 
 	// Logger receives what an operator should know. nil is silent.
@@ -129,7 +136,10 @@ func (c EndpointConfig) withDefaults() (EndpointConfig, error) {
 		c.Interval = defaultInterval
 	}
 	if c.MemoryMax == 0 {
-		c.MemoryMax = defaultMemory
+		c.MemoryMax = queue.DefaultMaxBytes
+	}
+	if c.SpoolMax == 0 {
+		c.SpoolMax = queue.DefaultDirMaxBytes
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -160,7 +170,7 @@ func (c *EndpointConfig) check() error {
 	case c.BackoffMin < 0 || c.BackoffMax < 0 || c.BackoffMax != 0 && c.BackoffMax < c.BackoffMin:
 		return &ConfigError{"BackoffMax", c.BackoffMax.String(), "must not be negative nor less than BackoffMin"}
 	}
-	return nil
+	return c.checkQueue()
 }
 
 // validTTL reports whether d can be sent as ttlInSeconds and stored.

@@ -43,6 +43,10 @@ func TestConfigRefused(t *testing.T) {
 		{"long prefix", blueflood.EndpointConfig{Prefix: string(bytes.Repeat([]byte("x"), 50)), Limit: 128}, "Prefix", "128"},
 		{"backoff", blueflood.EndpointConfig{BackoffMin: 2, BackoffMax: 1}, "BackoffMax", "BackoffMin"},
 		{"memory", blueflood.EndpointConfig{MemoryMax: 1}, "MemoryMax", "65536"},
+		{"little spool", blueflood.EndpointConfig{SpoolDir: t.TempDir(), SpoolMax: 1 << 10}, "SpoolMax", "65536"},
+		{"negative spool", blueflood.EndpointConfig{SpoolMax: -1}, "SpoolMax", "65536"},
+		{"little dead letter", blueflood.EndpointConfig{DeadLetterMax: 1}, "DeadLetterMax", "65536"},
+		{"no dead letter", blueflood.EndpointConfig{DeadLetter: "/dev/null/x"}, "DeadLetter", "/dev/null"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.field != "Tenant" {

@@ -18,5 +18,9 @@
 //
 // Writing a point twice is harmless: Blueflood keeps one value for a metric and a millisecond, and the last one wins.
 //
+// Credentials are an Authenticator's: Keystone gets tokens for an API key or a password and renews them, HeaderAuth sends
+// fixed headers, among them those of BasicAuth and BearerAuth. What has no credentials is not sent; it stays in the
+// buffer.
+//
 // A Query reads views of metrics by number of points or by resolution, and searches metric names.
 package blueflood

@@ -21,25 +21,22 @@ type Endpoint struct {
 	rows   *rowEncoder
 	queue  *queue.Queue
 	worker *deliver.Worker
+	dead   *deliver.DeadLetters // nil without DeadLetter
 	stop   context.CancelFunc
 	done   chan struct{}
 	closed atomic.Bool
 
-	accepted atomic.Uint64
-	writers  sync.Pool // of *writer
+	accepted  atomic.Uint64
+	recovered uint64
+	writers   sync.Pool // of *writer
 
 	reported []Metric // scratch of the worker's goroutine
 	failures []Failure
 }
 
-// writer is what one Send encodes into.
-type writer struct {
-	record record.Writer
-	extra  []byte
-}
-
-// NewEndpoint checks cfg and starts the endpoint's goroutine, which Close ends. It does not connect: a server that is
-// down is no error. What cannot be used in cfg gives a *ConfigError.
+// NewEndpoint checks cfg, opens SpoolDir and DeadLetter, and starts the endpoint's goroutines, which Close ends. It does
+// not connect: a server that is down is no error. What cannot be used in cfg, be it a SpoolDir that another has open,
+// gives a *ConfigError; the error wraps ErrSpool when SpoolDir cannot be created, read or written.
 func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -49,9 +46,9 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := queue.Open(queue.Options{MaxBytes: cfg.MemoryMax})
+	q, err := cfg.openQueue()
 	if err != nil {
-		return nil, &ConfigError{"MemoryMax", fmt.Sprint(cfg.MemoryMax), err.Error()}
+		return nil, err
 	}
 	if strings.Contains(cfg.Tenant, ".") {
 		cfg.Logger.Warn("blueflood takes what stands before the first dot for the tenant when it rolls up", "tenant", cfg.Tenant)
@@ -61,7 +58,11 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 		target: newTarget(u, cfg.Timeout, cfg.Transport, cfg.Auth, cfg.UserAgent),
 		rows:   newRowEncoder(cfg.Prefix, cfg.TTL),
 	}
+	if e.dead, err = e.openDeadLetters(); err != nil {
+		return nil, errors.Join(err, q.Release())
+	}
 	e.writers.New = func() any { return new(writer) }
+	e.recover()
 	e.worker = e.newWorker()
 	ctx, stop := context.WithCancel(context.Background())
 	e.stop = stop
@@ -72,9 +73,12 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	return e, nil
 }
 
+// name is that of the destination, in logs and dead letters.
+func (e *Endpoint) name() string { return e.target.ingest.Redacted() }
+
 func (e *Endpoint) newWorker() *deliver.Worker {
 	o := deliver.Options{
-		Name: e.target.ingest.Redacted(), Queue: e.queue, Sender: newIngestSender(&e.cfg, e.target, e.rows),
+		Name: e.name(), Queue: e.queue, Sender: newIngestSender(&e.cfg, e.target, e.rows),
 		Linger: e.cfg.Interval, BatchBytes: e.cfg.Limit,
 		Full: func(points, bytes int) bool {
 			return bytes+points*e.rows.overhead >= e.cfg.Limit
@@ -84,7 +88,7 @@ func (e *Endpoint) newWorker() *deliver.Worker {
 	if e.cfg.Delivered != nil {
 		o.Delivered = e.delivered
 	}
-	if e.cfg.Failed != nil {
+	if e.cfg.Failed != nil || e.dead != nil {
 		o.Failed = e.failed
 	}
 	return deliver.New(o)
@@ -95,83 +99,61 @@ func (e *Endpoint) delivered(b record.Batch) {
 	e.cfg.Delivered(e.reported)
 }
 
-func (e *Endpoint) failed(b record.Batch, why []deliver.Rejected) {
+func (e *Endpoint) failed(b record.Batch, why []deliver.Rejected) error {
+	if err := e.dead.Record(b, why); err != nil {
+		return fmt.Errorf("blueflood: %w", err)
+	}
+	if err := e.tellFailed(b, why); err != nil {
+		return err
+	}
+	e.dead.Settled()
+	return nil
+}
+
+func (e *Endpoint) tellFailed(b record.Batch, why []deliver.Rejected) error {
+	if e.cfg.Failed == nil {
+		return nil
+	}
 	e.reported = appendMetrics(e.reported[:0], b)
 	e.failures = e.failures[:0]
 	for i := range why {
 		e.failures = append(e.failures, Failure{Reason: why[i].Reason, Detail: why[i].Detail})
 	}
-	_ = e.cfg.Failed(e.reported, e.failures)
+	return e.cfg.Failed(e.reported, e.failures)
 }
 
-// Send keeps the points for delivery, all of them or none, and returns once they are kept; it copies them. When there
-// is no room it waits until ctx ends, then returns an error that wraps ErrFull and the context's error. Points that
-// cannot be sent (a value that is not finite, a name that is not UTF-8) are kept too: Failed gets them.
-func (e *Endpoint) Send(ctx context.Context, ms []Metric) error {
-	if e.closed.Load() {
-		return ErrClosed
-	}
-	if len(ms) == 0 {
-		return nil
-	}
-	w := e.writers.Get().(*writer)
-	defer e.writers.Put(w)
-	if err := w.encode(ms); err != nil {
-		return err
-	}
-	_, err := e.queue.Append(ctx, w.record.Bytes(), len(ms))
-	switch {
-	case err == nil:
-		e.accepted.Add(uint64(len(ms)))
-		return nil
-	case errors.Is(err, queue.ErrFull):
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	case errors.Is(err, queue.ErrTooBig):
-		return fmt.Errorf("%w: %d points, %w", ErrTooBig, len(ms), err)
-	case errors.Is(err, queue.ErrClosed):
-		return ErrClosed
-	}
-	return fmt.Errorf("blueflood: points not kept: %w", err)
-}
-
-// encode puts the points in w's record.
-func (w *writer) encode(ms []Metric) error {
-	w.record.Reset()
-	var p record.Point
-	var err error
-	for i := range ms {
-		if w.extra, err = ms[i].point(&p, w.extra); err != nil {
-			return err
-		}
-		w.record.Add(&p)
-	}
-	return nil
-}
-
-// Flush waits until every point whose Send returned before the call was stored or given up, without waiting for
+// Flush waits until every point whose Send returned before the call was stored, given up or dropped, without waiting for
 // requests to fill. Its error is the context's.
 func (e *Endpoint) Flush(ctx context.Context) error {
 	if err := e.worker.Flush(ctx); err != nil {
-		return fmt.Errorf("blueflood: %d points not delivered yet: %w", e.queue.Stats().Points, err)
+		return fmt.Errorf("blueflood: %d points not delivered yet: %w", e.Stats().PendingPoints, err)
 	}
 	return nil
 }
 
 // Close refuses further points, flushes, and stops the endpoint. When ctx ends first it stops all the same and returns
-// an *UndeliveredError. A second call returns ErrClosed.
+// an *UndeliveredError: the points stay in SpoolDir, or without one are lost. The error wraps ErrSpool when the disk
+// failed with the points of a SendAsync or a Reservation. A second call returns ErrClosed.
 func (e *Endpoint) Close(ctx context.Context) error {
 	if e.closed.Swap(true) {
 		return ErrClosed
 	}
-	_ = e.queue.Close() // a queue in memory has nothing to fail at
+	_ = e.queue.Close() // what it cannot commit now it goes on trying; Release tells the outcome
 	err := e.worker.Flush(ctx)
 	e.stop()
 	<-e.done
 	e.target.close()
-	if left := e.queue.Stats().Points; left > 0 {
-		return &UndeliveredError{Points: left, Err: err}
+	var left error
+	if n := e.Stats().PendingPoints; n > 0 {
+		left = &UndeliveredError{Points: n, SpoolDir: e.cfg.SpoolDir, Err: err}
 	}
-	return nil
+	if err := e.queue.Release(); err != nil {
+		left = errors.Join(left, fmt.Errorf("%w: %w", ErrSpool, err))
+	}
+	if err := e.dead.Close(); err != nil {
+		left = errors.Join(left, fmt.Errorf("blueflood: DeadLetter: %w", err))
+	}
+	return left
 }
 
 // Stats is a snapshot of an endpoint's counters. Accepted + Recovered = Delivered + the sum of Rejected + the sum of
@@ -179,62 +161,50 @@ func (e *Endpoint) Close(ctx context.Context) error {
 type Stats struct {
 	Accepted  uint64            // points that a Send kept
 	Recovered uint64            // points that SpoolDir held when the endpoint was made
-	Dropped   map[string]uint64 // points lost, by reason: "full" by DropOldest, "damaged" on the disk
+	Dropped   map[string]uint64 // points lost, by reason: "full" by DropOldest, "damaged" in SpoolDir
 	Delivered uint64            // points that the server stored
 	Rejected  map[string]uint64 // points given up, by reason
 
 	PendingPoints int64         // in the buffer: neither stored nor given up
-	PendingBytes  int64         // their size
+	PendingBytes  int64         // the size of the records that hold them
 	Oldest        time.Duration // the age of the oldest of them
+	SpoolBytes    int64         // what SpoolDir holds, to be held against SpoolMax
+
+	DeadLetterPoints  int64  // points that DeadLetter holds
+	DeadLetterBytes   int64  // its size
+	DeadLetterDropped uint64 // points that it let go of since the endpoint was made, for want of room
 
 	Requests  uint64 // requests made, those of Ingest included
 	BodyBytes uint64 // their bodies before compression
 	WireBytes uint64 // their bodies as sent
 	Resent    uint64 // points that stood in a request which was sent again; in no sum
 
-	Down      bool   // the last request failed
-	LastError string // of that request
+	Down       bool   // the last request failed
+	LastError  string // of the trouble that is not got over yet, the spool's included; empty when all is well
+	SpoolError string // why SpoolDir takes nothing at present; empty when it does
 }
 
 // Stats returns the counters.
 func (e *Endpoint) Stats() Stats {
 	q, w := e.queue.Stats(), e.worker.Stats()
 	s := Stats{
-		Accepted: e.accepted.Load(), Delivered: w.Delivered, Rejected: w.Rejected,
-		PendingPoints: q.Points, PendingBytes: q.Bytes,
+		Accepted: e.accepted.Load(), Recovered: e.recovered, Delivered: w.Delivered, Rejected: w.Rejected,
+		PendingBytes: q.Bytes, SpoolBytes: q.DiskBytes,
 		Requests: e.target.requests.Load(), BodyBytes: e.target.bodyBytes.Load(),
 		WireBytes: e.target.wireBytes.Load(), Resent: e.target.resent.Load(),
 		Down: w.LastError != "", LastError: w.LastError,
 	}
+	s.PendingPoints, s.Dropped = w.Balance(q)
+	if q.Failing != nil {
+		s.SpoolError = q.Failing.Error()
+		if s.LastError == "" {
+			s.LastError = s.SpoolError
+		}
+	}
+	d := e.dead.Stats()
+	s.DeadLetterPoints, s.DeadLetterBytes, s.DeadLetterDropped = d.Points, d.Bytes, uint64(d.Dropped)
 	if !q.Oldest.IsZero() {
 		s.Oldest = time.Since(q.Oldest)
 	}
 	return s
 }
-
-// SendAsync is Send that does not wait for the disk: the points are kept once Sync has returned nil, at the latest 50 ms
-// or 1 MiB later while the disk works. In memory there is no difference.
-func (e *Endpoint) SendAsync(ctx context.Context, ms []Metric) error {
-	return e.Send(ctx, ms)
-}
-
-// Sync returns once everything that was sent before the call is kept. Its error is the context's, or wraps ErrSpool.
-func (e *Endpoint) Sync(ctx context.Context) error { return nil }
-
-// Reservation is room in a queue that is held for points. It ends with Send or Cancel.
-type Reservation struct {
-	e  *Endpoint
-	ms []Metric
-}
-
-// Reserve waits, as Send does, for room for the points, and holds it. With it the same points can be given to several
-// destinations, all or none: room is reserved with each, always in the same order, before any is sent to.
-func (e *Endpoint) Reserve(ctx context.Context, ms []Metric) (*Reservation, error) {
-	return &Reservation{e, ms}, nil
-}
-
-// Send keeps the points as SendAsync does, without waiting for room. It fails only on what was closed.
-func (r *Reservation) Send() error { return r.e.SendAsync(context.Background(), r.ms) }
-
-// Cancel gives the room back.
-func (r *Reservation) Cancel() {}

@@ -23,12 +23,20 @@ var ErrClosed = errors.New("blueflood: the endpoint is closed")
 
 // UndeliveredError is returned by Close when points were left behind.
 type UndeliveredError struct {
-	Points int64 // kept by Send, neither stored nor given up
-	Err    error // why: the context's error
+	Points   int64  // accepted or recovered, neither stored nor given up
+	SpoolDir string // where they stay for the next endpoint; empty when they are lost
+	Err      error  // why: the context's error
 }
 
 func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("blueflood: closed with %d points undelivered: %v", e.Points, e.Err)
+	text := fmt.Sprintf("blueflood: closed with %d points undelivered, which are lost", e.Points)
+	if e.SpoolDir != "" {
+		text = fmt.Sprintf("blueflood: closed with %d points undelivered, which stay in %s", e.Points, e.SpoolDir)
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 // Unwrap returns the reason why the endpoint stopped waiting.

@@ -35,7 +35,13 @@ func (a *account) attach(cfg *blueflood.EndpointConfig) {
 			a.delivered[string(m.Name)]++
 		}
 	}
+	first := cfg.Failed
 	cfg.Failed = func(ms []blueflood.Metric, why []blueflood.Failure) error {
+		if first != nil {
+			if err := first(ms, why); err != nil {
+				return err
+			}
+		}
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		for i, m := range ms {

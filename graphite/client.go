@@ -27,12 +27,20 @@ var ErrClosed = errors.New("graphite: the client is closed")
 
 // UndeliveredError is returned by Close when points were left behind.
 type UndeliveredError struct {
-	Points int64 // accepted, neither confirmed nor given up
-	Err    error // why: the context's error
+	Points   int64  // accepted or recovered, neither confirmed nor given up
+	SpoolDir string // where they stay for the next client; empty when they are lost
+	Err      error  // why: the context's error
 }
 
 func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("graphite: closed with %d points undelivered: %v", e.Points, e.Err)
+	text := fmt.Sprintf("graphite: closed with %d points undelivered, which are lost", e.Points)
+	if e.SpoolDir != "" {
+		text = fmt.Sprintf("graphite: closed with %d points undelivered, which stay in %s", e.Points, e.SpoolDir)
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
 }
 
 // Unwrap returns the reason why the client stopped waiting.
@@ -50,15 +58,17 @@ type Failure struct {
 // Carbon acknowledges nothing. The client therefore keeps every point until the peer's process has shown that it read
 // it: it half-closes the connection and waits for the peer to close its own side. What was not confirmed when a
 // connection breaks is sent again, so a point can arrive twice after a break, and never gets lost while the client's
-// process lives.
+// process lives, nor, with ClientConfig.SpoolDir, after that.
 type Client struct {
 	cfg    ClientConfig
 	queue  *queue.Queue
 	worker *deliver.Worker
 	sender *carbonSender
+	dead   *deliver.DeadLetters // nil without DeadLetter
 
-	writers  sync.Pool // of *record.Writer
-	accepted atomic.Uint64
+	writers   sync.Pool // of *record.Writer
+	accepted  atomic.Uint64
+	recovered uint64
 
 	life    context.Context // until the worker is stopped
 	stop    context.CancelFunc
@@ -71,25 +81,31 @@ type Client struct {
 	failures []Failure
 }
 
-// NewClient checks cfg and starts the client's goroutine, which Close ends. It does not connect: a destination that is
-// down is no error.
+// NewClient checks cfg, opens SpoolDir and DeadLetter, and starts the client's goroutines, which Close ends. It does not
+// connect: a destination that is down is no error. The error wraps ErrSpool when SpoolDir cannot be created, read or
+// written, and says so when another has it open.
 func NewClient(cfg ClientConfig) (*Client, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	q, err := queue.Open(queue.Options{MaxBytes: cfg.MemoryMax})
+	q, err := cfg.openQueue()
 	if err != nil {
-		return nil, fmt.Errorf("graphite: ClientConfig.MemoryMax: %w", err)
+		return nil, err
 	}
 	c := &Client{cfg: cfg, queue: q, stopped: make(chan struct{})}
+	name := "carbon " + cfg.Addrs[0]
+	if c.dead, err = cfg.openDeadLetters(name); err != nil {
+		return nil, errors.Join(err, q.Release())
+	}
 	c.sender = newCarbonSender(&c.cfg)
+	c.recover()
 	delivered := c.delivered
 	if cfg.Delivered == nil {
 		delivered = nil // spares the worker from keeping what is not confirmed
 	}
 	c.worker = deliver.New(deliver.Options{
-		Name:         "carbon " + cfg.Addrs[0],
+		Name:         name,
 		Queue:        q,
 		Sender:       c.sender,
 		ConfirmBytes: cfg.ConfirmBytes,
@@ -109,60 +125,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	return c, nil
 }
 
-// Send keeps the points for delivery, all of them or none, and returns once they are kept; it copies them. When there
-// is no room it waits until ctx ends, then returns an error that wraps ErrFull and the context's error. Points that
-// Carbon cannot be given are not its concern: Failed reports them.
-func (c *Client) Send(ctx context.Context, pts []Point) error { return c.SendTagged(ctx, pts, nil) }
-
-// SendTagged is Send with a byte of the caller's, 0 to 127, for each point, which Delivered and Failed hand back. nil
-// tags are all zero.
-func (c *Client) SendTagged(ctx context.Context, pts []Point, tags []byte) error {
-	if len(tags) != 0 && len(tags) != len(pts) {
-		return fmt.Errorf("graphite: %d tags for %d points", len(tags), len(pts))
-	}
-	if c.closed.Load() {
-		return ErrClosed
-	}
-	if len(pts) == 0 {
-		return nil
-	}
-	w, _ := c.writers.Get().(*record.Writer)
-	if w == nil {
-		w = new(record.Writer)
-	}
-	defer c.writers.Put(w)
-	w.Reset()
-	for i := range pts {
-		p := record.Point{Name: pts[i].Name, Timestamp: pts[i].Timestamp, Value: pts[i].Value}
-		if len(tags) > 0 {
-			p.Tag = tags[i]
-		}
-		if p.Tag > record.MaxTag {
-			return fmt.Errorf("graphite: tag %d of point %d is more than %d", p.Tag, i, record.MaxTag)
-		}
-		w.Add(&p)
-	}
-	if _, err := c.queue.Append(ctx, w.Bytes(), len(pts)); err != nil {
-		return appendError(err)
-	}
-	c.accepted.Add(uint64(len(pts)))
-	return nil
-}
-
-// appendError puts the queue's error in terms of the client.
-func appendError(err error) error {
-	switch {
-	case errors.Is(err, queue.ErrFull):
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	case errors.Is(err, queue.ErrTooBig):
-		return fmt.Errorf("%w: %w", ErrTooBig, err)
-	case errors.Is(err, queue.ErrClosed):
-		return ErrClosed
-	}
-	return fmt.Errorf("graphite: %w", err)
-}
-
-// Flush waits until every point whose Send returned before the call was confirmed or given up. Its error is the
+// Flush waits until every point whose Send returned before the call was confirmed, given up or dropped. Its error is the
 // context's, or ErrClosed when the client was closed with such points left.
 func (c *Client) Flush(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -176,21 +139,27 @@ func (c *Client) Flush(ctx context.Context) error {
 }
 
 // Close refuses further points, flushes, and stops the client. When ctx ends first it stops all the same and returns an
-// *UndeliveredError. A second call returns ErrClosed.
+// *UndeliveredError: the points stay in SpoolDir, or without one are lost. The error wraps ErrSpool when the disk failed
+// with the points of a SendAsync or a Reservation. A second call returns ErrClosed.
 func (c *Client) Close(ctx context.Context) error {
 	if !c.closed.CompareAndSwap(false, true) {
 		return ErrClosed
 	}
-	if err := c.queue.Close(); err != nil {
-		return err
-	}
+	_ = c.queue.Close() // what it cannot commit now it goes on trying; Release tells the outcome
 	err := c.worker.Flush(ctx)
 	c.stop()
 	<-c.stopped
-	if left := c.queue.Stats().Points; left > 0 {
-		return &UndeliveredError{Points: left, Err: err}
+	var left error
+	if n := c.Stats().PendingPoints; n > 0 {
+		left = &UndeliveredError{Points: n, SpoolDir: c.cfg.SpoolDir, Err: err}
 	}
-	return nil
+	if err := c.queue.Release(); err != nil {
+		left = errors.Join(left, fmt.Errorf("%w: %w", ErrSpool, err))
+	}
+	if err := c.dead.Close(); err != nil {
+		left = errors.Join(left, fmt.Errorf("graphite: ClientConfig.DeadLetter: %w", err))
+	}
+	return left
 }
 
 // view lists the points of a batch with their tags.
@@ -208,9 +177,20 @@ func (c *Client) delivered(b record.Batch) {
 	c.cfg.Delivered(c.view(b))
 }
 
-func (c *Client) failed(b record.Batch, rejected []deliver.Rejected) {
+func (c *Client) failed(b record.Batch, rejected []deliver.Rejected) error {
+	if err := c.dead.Record(b, rejected); err != nil {
+		return fmt.Errorf("graphite: %w", err)
+	}
+	if err := c.tellFailed(b, rejected); err != nil {
+		return err
+	}
+	c.dead.Settled()
+	return nil
+}
+
+func (c *Client) tellFailed(b record.Batch, rejected []deliver.Rejected) error {
 	if c.cfg.Failed == nil {
-		return
+		return nil
 	}
 	pts, tags := c.view(b)
 	c.failures = c.failures[:0]
@@ -218,33 +198,5 @@ func (c *Client) failed(b record.Batch, rejected []deliver.Rejected) {
 		pts[i], tags[i] = pts[r.Index], tags[r.Index]
 		c.failures = append(c.failures, Failure{Reason: r.Reason, Detail: r.Detail})
 	}
-	_ = c.cfg.Failed(pts[:len(rejected)], tags[:len(rejected)], c.failures)
+	return c.cfg.Failed(pts[:len(rejected)], tags[:len(rejected)], c.failures)
 }
-
-// SendAsync is SendTagged that does not wait for the disk: the points are kept once Sync has returned nil, at the latest 50 ms
-// or 1 MiB later while the disk works. In memory there is no difference.
-func (c *Client) SendAsync(ctx context.Context, pts []Point, tags []byte) error {
-	return c.SendTagged(ctx, pts, tags)
-}
-
-// Sync returns once everything that was sent before the call is kept. Its error is the context's, or wraps ErrSpool.
-func (c *Client) Sync(ctx context.Context) error { return nil }
-
-// Reservation is room in a queue that is held for points. It ends with Send or Cancel.
-type Reservation struct {
-	c    *Client
-	pts  []Point
-	tags []byte
-}
-
-// Reserve waits, as SendTagged does, for room for the points, and holds it. With it the same points can be given to several
-// destinations, all or none: room is reserved with each, always in the same order, before any is sent to.
-func (c *Client) Reserve(ctx context.Context, pts []Point, tags []byte) (*Reservation, error) {
-	return &Reservation{c, pts, tags}, nil
-}
-
-// Send keeps the points as SendAsync does, without waiting for room. It fails only on what was closed.
-func (r *Reservation) Send() error { return r.c.SendAsync(context.Background(), r.pts, r.tags) }
-
-// Cancel gives the room back.
-func (r *Reservation) Cancel() {}

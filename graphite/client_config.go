@@ -53,17 +53,21 @@ type ClientConfig struct {
 	// MemoryMax bounds the queue, in bytes of encoded points, when it is kept in memory. Default 16 MiB.
 	MemoryMax int64
 	// SpoolDir is a directory that keeps the queue, created where it is missing, so that what a Send has kept outlives
-	// the process. One client at a time can have it. Empty: the queue is kept in memory.
+	// the process and a loss of power. One client at a time can have it, and NewClient delivers what the last one left
+	// there; what was on its way when a process was killed arrives twice. Empty: the queue is kept in memory.
 	SpoolDir string
-	// SpoolMax bounds the files in SpoolDir, in bytes. Default 8 GiB.
+	// SpoolMax bounds the files in SpoolDir, in bytes: 64 KiB at least. Default 8 GiB.
 	SpoolMax int64
-	// DropOldest makes a Send that finds no room drop the oldest points instead of waiting. They are counted as Dropped.
+	// DropOldest makes a Send that finds no room drop the oldest points that are not on their way, a file of up to a
+	// sixteenth of SpoolMax at a time, instead of waiting. Where there are none, its own are dropped. All are counted as
+	// Dropped.
 	DropOldest bool
 	// Recovered is called by NewClient, before anything is delivered, with the points that SpoolDir held, oldest first,
-	// a run at a time, under the rules of Delivered.
+	// a run at a time, under the rules of Delivered. Damaged ones are left out.
 	Recovered func(pts []Point, tags []byte)
 	// DeadLetter is a file to which points that were given up are appended, a JSON object a line, before Failed is told
-	// of them. DeadLetterMax bounds it, in bytes: the oldest are dropped first, and counted. Default 64 MiB.
+	// of them; its folder must exist. While that fails the client keeps them, and sends nothing else. DeadLetterMax
+	// bounds it, in bytes: the oldest are dropped first, and counted. Default 64 MiB.
 	DeadLetter    string
 	DeadLetterMax int64
 
@@ -94,8 +98,9 @@ type ClientConfig struct {
 	// The slices and the names are valid during the call. It is called from the client's own goroutine: delivery waits
 	// for it. It must not call Flush or Close.
 	Delivered func(pts []Point, tags []byte)
-	// Failed is called with points that were given up, under the same rules. reasons[i] belongs to pts[i]. An error
-	// makes the client keep them, and what was sent with them, and try again.
+	// Failed is called with points that were given up, under the same rules, before Delivered is with those that were
+	// confirmed together with them. reasons[i] belongs to pts[i]. After an error the client keeps them all, sends nothing
+	// else, and calls Failed again after a backoff, with the same points.
 	Failed func(pts []Point, tags []byte, reasons []Failure) error
 
 	// Logger receives what an operator should know. nil is silent.
@@ -142,16 +147,16 @@ func (cfg ClientConfig) withDefaults() (ClientConfig, error) {
 	if cfg.BackoffMax < cfg.BackoffMin {
 		return cfg, fmt.Errorf("graphite: ClientConfig.BackoffMax is %v, less than BackoffMin, %v", cfg.BackoffMax, cfg.BackoffMin)
 	}
-	if cfg.MemoryMax == 0 {
-		cfg.MemoryMax = 16 << 20
+	if err := cfg.checkQueue(); err != nil {
+		return cfg, err
 	}
 	if cfg.ConfirmBytes == 0 {
 		cfg.ConfirmBytes = 4 << 20
 	}
 	// The queue forgets on confirmation alone: one that filled up first would stand still until ConfirmAfter.
-	cfg.ConfirmBytes = int(min(int64(cfg.ConfirmBytes), cfg.MemoryMax/4))
+	cfg.ConfirmBytes = int(min(int64(cfg.ConfirmBytes), cfg.queueMax()/4))
 	if cfg.ConfirmBytes < 0 {
-		return cfg, fmt.Errorf("graphite: ClientConfig.ConfirmBytes or MemoryMax (%d) is less than nothing", cfg.MemoryMax)
+		return cfg, fmt.Errorf("graphite: ClientConfig.ConfirmBytes is %d, less than nothing", cfg.ConfirmBytes)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

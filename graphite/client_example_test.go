@@ -53,3 +53,47 @@ func ExampleClientConfig() {
 	fmt.Println(err)
 	// Output: graphite: address "unix:" names no path
 }
+
+// The same points go to two Carbons, or to none.
+func ExampleReservation() {
+	carbon, err := graphitetest.Start(graphitetest.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer carbon.Close()
+	one, err := graphite.NewClient(graphite.ClientConfig{Addrs: []string{carbon.PickleAddr}})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	two, err := graphite.NewClient(graphite.ClientConfig{Addrs: []string{carbon.LineAddr}, Protocol: graphite.Line})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	var b graphite.Batch
+	b.Add("servers.web.cpu", time.Unix(1700000000, 0), 0.5)
+
+	var reserved []*graphite.Reservation
+	for _, c := range []*graphite.Client{one, two} { // always in the same order
+		r, err := c.Reserve(ctx, b.Points(), nil)
+		if err != nil {
+			fmt.Println(err)
+			break
+		}
+		defer r.Cancel() // does nothing after Send
+		reserved = append(reserved, r)
+	}
+	if len(reserved) == 2 {
+		for _, r := range reserved {
+			if err := r.Send(); err != nil {
+				fmt.Println(err)
+			}
+		}
+	}
+	fmt.Println(one.Close(ctx), two.Close(ctx), carbon.Received())
+	// Output: <nil> <nil> 2
+}

@@ -79,7 +79,13 @@ func newWatched(t testing.TB, cfg graphite.ClientConfig) *watched {
 			r.delivered = append(r.delivered, fmt.Sprintf("%s %v %d", p.Name, p.Value, tags[i]))
 		}
 	}
+	first := cfg.Failed
 	cfg.Failed = func(pts []graphite.Point, tags []byte, why []graphite.Failure) error {
+		if first != nil {
+			if err := first(pts, tags, why); err != nil {
+				return err
+			}
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		for i, p := range pts {
@@ -110,7 +116,8 @@ func clientGoroutines() string {
 	buf = buf[:runtime.Stack(buf, true)]
 	var out []string
 	for _, g := range strings.Split(string(buf), "\n\n") {
-		if strings.Contains(g, "graphite.(*carbon") || strings.Contains(g, "deliver.(*Worker)") {
+		if strings.Contains(g, "graphite.(*carbon") || strings.Contains(g, "deliver.(*Worker)") ||
+			strings.Contains(g, "queue.(*disk)") {
 			out = append(out, g)
 		}
 	}
@@ -582,6 +589,11 @@ func TestClientConfig(t *testing.T) {
 		"little memory":  {graphite.ClientConfig{Addrs: []string{"a:1"}, MemoryMax: 1}, "MemoryMax"},
 		"confirm bytes":  {graphite.ClientConfig{Addrs: []string{"a:1"}, ConfirmBytes: -1}, "ConfirmBytes"},
 		"minimum beyond": {graphite.ClientConfig{Addrs: []string{"a:1", "b"}}, `address "b"`},
+		"little spool":   {graphite.ClientConfig{Addrs: []string{"a:1"}, SpoolDir: t.TempDir(), SpoolMax: 1 << 10}, "SpoolMax is 1024 bytes, less than the 65536"},
+		"negative spool": {graphite.ClientConfig{Addrs: []string{"a:1"}, SpoolMax: -1}, "SpoolMax"},
+		"no directory":   {graphite.ClientConfig{Addrs: []string{"a:1"}, SpoolDir: "/dev/null/x"}, "SpoolDir /dev/null/x"},
+		"dead letters":   {graphite.ClientConfig{Addrs: []string{"a:1"}, DeadLetterMax: 1}, "DeadLetterMax"},
+		"no dead letter": {graphite.ClientConfig{Addrs: []string{"a:1"}, DeadLetter: "/dev/null/x"}, "DeadLetter /dev/null/x"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := graphite.NewClient(test.cfg)

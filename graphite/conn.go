@@ -29,7 +29,8 @@ type conn struct {
 
 	count    *atomic.Uint64 // the receiver's bytes
 	draining atomic.Bool
-	left     int // what may still be read while draining
+	left     int  // what may still be read while draining
+	handed   bool // the handler got points
 }
 
 func newConn(nc net.Conn, count *atomic.Uint64) *conn {
@@ -52,6 +53,24 @@ func (c *conn) keepalive() {
 			Enable: true, Idle: 10 * time.Second, Interval: 30 * time.Second, Count: 2,
 		})
 	}
+}
+
+// armed has the kernel reset the connection when the process is killed: else it would end a connection of which
+// everything has been read in order, and the peer would take that for a confirmation. A unix socket has no reset.
+func (c *conn) armed(armed bool) {
+	if t, ok := underlying(c.Conn).(interface{ SetLinger(sec int) error }); ok {
+		sec := -1 // as it is by default
+		if armed {
+			sec = 0
+		}
+		_ = t.SetLinger(sec)
+	}
+}
+
+// finish closes in order.
+func (c *conn) finish() {
+	c.armed(false)
+	c.Close()
 }
 
 func (c *conn) handshake(ctx context.Context) error {

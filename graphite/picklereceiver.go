@@ -34,6 +34,8 @@ type PickleReceiver struct {
 	// DrainTimeout is how long Serve waits for the handler when it stops; 0 means DefaultDrainTimeout, below 0 means
 	// not at all.
 	DrainTimeout time.Duration
+	// Sync, if set, is called before a connection that brought points is closed in order; see LineReceiver.Sync.
+	Sync func(ctx context.Context) error
 	// Now is the clock for the timestamp -1; nil means time.Now.
 	Now func() time.Time
 	// Logger is told of rejected items and messages, once a second a reason, of frames cut short, and of connections
@@ -58,7 +60,7 @@ type pickleWork struct {
 // LineReceiver rejects is rejected here. A bad item harms none of its siblings, and a bad message no other message;
 // what could be read of it is handed on.
 //
-// For h, half-closing senders, the end of ctx and errors it is as LineReceiver.Serve.
+// For h, Sync, half-closing senders, the end of ctx and errors it is as LineReceiver.Serve.
 func (r *PickleReceiver) Serve(ctx context.Context, l net.Listener, h Handler) error {
 	limits := r.Limits
 	limits.Body = max(limits.Body, r.MaxFrame)
@@ -71,6 +73,7 @@ func (r *PickleReceiver) Serve(ctx context.Context, l net.Listener, h Handler) e
 		drain:    or(r.DrainTimeout, DefaultDrainTimeout),
 		log:      rep.log,
 		state:    &r.state,
+		sync:     r.Sync,
 		serveConn: func(ctx context.Context, c *conn) error {
 			pc := pickleConn{conn: c, ctx: ctx, r: r, rep: rep, handler: h, frames: pickle.NewFrameReader(c, r.MaxFrame)}
 			return pc.serve()
@@ -143,7 +146,7 @@ func (c *pickleConn) message(body []byte, emit func(pickle.Datapoint)) error {
 			return nil
 		}
 	}
-	return c.rep.state.hand(c.ctx, c.handler, c.work.rows)
+	return c.hand(c.ctx, c.rep.state, c.handler, c.work.rows)
 }
 
 // emit judges one datapoint.

@@ -109,6 +109,12 @@ func (s *receiverState) hand(ctx context.Context, h Handler, pts []Point) error 
 	return nil
 }
 
+// hand gives points to the handler and remembers that the connection brought some.
+func (c *conn) hand(ctx context.Context, s *receiverState, h Handler, pts []Point) error {
+	c.handed = c.handed || len(pts) > 0
+	return s.hand(ctx, h, pts)
+}
+
 // unkeptError is a handler's error: points that were read are not kept.
 type unkeptError struct{ err error }
 

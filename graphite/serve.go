@@ -20,6 +20,7 @@ type streamServer struct {
 	drain     time.Duration
 	log       *slog.Logger
 	state     *receiverState
+	sync      func(ctx context.Context) error // may be nil
 	serveConn func(ctx context.Context, c *conn) error
 
 	mu       sync.Mutex
@@ -120,11 +121,12 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// run serves one connection and closes it: in order if everything that was read is kept, else with a reset, so that a
-// peer that has sent its end of file does not take ours for a confirmation.
+// run serves one connection and closes it: in order if everything that was read is kept, for which it asks sync, else
+// with a reset, so that a peer that has sent its end of file does not take ours for a confirmation.
 func (s *streamServer) run(ctx context.Context, c *conn) {
 	defer s.forget(c)
 	s.register(c)
+	c.armed(true)
 	c.keepalive()
 	if err := c.handshake(ctx); err != nil {
 		s.log.Info("TLS handshake failed", "peer", c.peer, "err", err)
@@ -132,10 +134,15 @@ func (s *streamServer) run(ctx context.Context, c *conn) {
 		return
 	}
 	err := s.serveConn(ctx, c)
+	if err == nil && c.handed && s.sync != nil {
+		if serr := s.sync(ctx); serr != nil {
+			err = &unkeptError{serr}
+		}
+	}
 	var unkept *unkeptError
 	switch {
 	case err == nil:
-		c.Close()
+		c.finish()
 		return
 	case errors.As(err, &unkept):
 		s.log.Warn("connection reset: points were not kept", "peer", c.peer, "err", unkept.err)

@@ -15,6 +15,8 @@
 // Faults are made by Queue and Fallback: any status, with Retry-After, an answer that comes late, never, or after the
 // points are stored, a connection that is reset. The clock is the process's until SetTime stops it.
 //
+// A Keystone gives tokens, with faults of its own. A Server can stand behind it, and takes its tokens alone then.
+//
 // The package parses with encoding/json alone and shares no code with package blueflood, so that the two cannot agree
 // on a mistake.
 package bluefloodtest

@@ -51,23 +51,33 @@ func Throttled(after time.Duration) Reply {
 func (s *Server) Queue(replies ...Reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.replies = append(s.replies, replies...)
+	s.faults.queue = append(s.faults.queue, replies...)
 }
 
 // Fallback sets the answer to all ingest requests that find the queue empty. Reply{} makes them genuine again.
 func (s *Server) Fallback(r Reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fallback = r
+	s.faults.fallback = r
 }
 
 func (s *Server) nextReply() Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.replies) == 0 {
-		return s.fallback
+	return s.faults.next()
+}
+
+// faults are the replies to come.
+type faults struct {
+	queue    []Reply
+	fallback Reply
+}
+
+func (f *faults) next() Reply {
+	if len(f.queue) == 0 {
+		return f.fallback
 	}
-	r := s.replies[0]
-	s.replies = s.replies[1:]
+	r := f.queue[0]
+	f.queue = f.queue[1:]
 	return r
 }

@@ -54,6 +54,11 @@ func (s *Server) exchange(c *conn, r *request) bool {
 	}
 	body, corrupt := inflate(wire, r.Header.Get("Content-Encoding"), s.opts.MaxContent)
 	seen.Body, seen.Wire = body, length
+	if res := s.guard(r.Header); res != nil {
+		seen.Status = res.status
+		s.remember(seen)
+		return s.answer(c, r, res)
+	}
 	if length > s.opts.MaxContent || len(body) > s.opts.MaxContent {
 		s.remember(seen)
 		r.settled()

@@ -27,6 +27,12 @@ func (s *Server) serveQuery(c *conn) {
 		if err != nil {
 			return
 		}
+		if res := s.guard(r.Header); res != nil {
+			if !s.answer(c, r, res) {
+				return
+			}
+			continue
+		}
 		if length > s.opts.MaxContent {
 			if c.idle() != nil {
 				return

@@ -33,6 +33,10 @@ type Options struct {
 	// KeepPoints and KeepRequests bound what is remembered; the oldest is dropped. Defaults 1,000,000 points and 1,000
 	// requests, of which the bodies 64 MiB at most. Negative keeps none.
 	KeepPoints, KeepRequests int
+	// Keystone, when set, stands behind a proxy in front of both APIs that lets requests through only with a valid token
+	// of it in X-Auth-Token. Others are answered 401, or 403 with Forbid, and use up no queued Reply.
+	Keystone *Keystone
+	Forbid   bool
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -75,8 +79,7 @@ type Server struct {
 	conns    map[net.Conn]struct{}
 	closed   bool
 	now      time.Time // zero: the clock of the options
-	replies  []Reply
-	fallback Reply
+	faults   faults
 	requests []Request
 	bodies   int // bytes of the bodies in requests
 	inFlight int
