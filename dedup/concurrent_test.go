@@ -13,10 +13,11 @@ import (
 )
 
 // gateway is the least that a caller of a filter does: the loop of its
-// documentation, a queue, and a worker that delivers out of order.
+// documentation, and for each required destination a queue and a worker that
+// delivers out of order.
 type gateway struct {
-	f     *dedup.Filter
-	queue chan []dedup.Mark
+	f      *dedup.Filter
+	queues []chan []dedup.Mark
 
 	mu       sync.Mutex
 	accepted map[string]int
@@ -24,7 +25,11 @@ type gateway struct {
 }
 
 func newGateway(f *dedup.Filter) *gateway {
-	return &gateway{f: f, queue: make(chan []dedup.Mark, 64), accepted: map[string]int{}}
+	g := &gateway{f: f, accepted: map[string]int{}}
+	for range max(f.Required, 1) {
+		g.queues = append(g.queues, make(chan []dedup.Mark, 64))
+	}
+	return g
 }
 
 // send takes a request in; false: refused, and the client has to send it again.
@@ -56,7 +61,9 @@ func (g *gateway) send(ctx context.Context, rnd *rand.Rand, pts []dedup.Mark) bo
 				g.accepted[fmt.Sprint(string(p.Metric), " ", p.Timestamp)]++
 			}
 			g.mu.Unlock()
-			g.queue <- fresh // Done may come before Kept
+			for _, q := range g.queues {
+				q <- fresh // Done may come before Kept
+			}
 			g.f.Kept(fresh)
 		}
 		if err := g.f.Wait(ctx, wait); err != nil {
@@ -67,10 +74,10 @@ func (g *gateway) send(ctx context.Context, rnd *rand.Rand, pts []dedup.Mark) bo
 	return true
 }
 
-// deliver ends the points of the queue, in an order that is not quite theirs.
-func (g *gateway) deliver(ctx context.Context, rnd *rand.Rand) {
+// deliver ends the points of a queue, in an order that is not quite theirs.
+func (g *gateway) deliver(ctx context.Context, queue <-chan []dedup.Mark, rnd *rand.Rand) {
 	var held []dedup.Mark
-	for pts := range g.queue {
+	for pts := range queue {
 		held = append(held, pts...)
 		rnd.Shuffle(len(held), func(i, j int) { held[i], held[j] = held[j], held[i] })
 		n := rnd.IntN(len(held) + 1)
@@ -85,7 +92,9 @@ func (g *gateway) deliver(ctx context.Context, rnd *rand.Rand) {
 func load(ctx context.Context, gs []*gateway, clients, metrics, steps int) {
 	var senders, workers sync.WaitGroup
 	for i, g := range gs {
-		workers.Go(func() { g.deliver(ctx, rand.New(rand.NewPCG(9, uint64(i)))) })
+		for k, q := range g.queues {
+			workers.Go(func() { g.deliver(ctx, q, rand.New(rand.NewPCG(uint64(k), uint64(i)))) })
+		}
 	}
 	for c := range clients {
 		senders.Go(func() {
@@ -104,17 +113,24 @@ func load(ctx context.Context, gs []*gateway, clients, metrics, steps int) {
 	}
 	senders.Wait()
 	for _, g := range gs {
-		close(g.queue)
+		for _, q := range g.queues {
+			close(q)
+		}
 	}
 	workers.Wait()
 }
 
 // Clients that all send the same: every point is accepted, and once.
 func TestFilterConcurrent(t *testing.T) {
-	for name, s := range map[string]dedup.Store{"memory": &dedup.Memory{}, "other": &slowStore{}} {
+	for name, f := range map[string]*dedup.Filter{
+		"memory":           {Store: &dedup.Memory{}},
+		"other":            {Store: &slowStore{}},
+		"memory, required": {Store: &dedup.Memory{}, Required: 3},
+		"other, required":  {Store: &slowStore{}, Required: 2},
+	} {
 		t.Run(name, func(t *testing.T) {
 			const clients, metrics, steps = 8, 30, 40
-			g := newGateway(&dedup.Filter{Store: s})
+			g, s := newGateway(f), f.Store
 			load(t.Context(), []*gateway{g}, clients, metrics, steps)
 			require.NoError(t, g.f.Retry(t.Context()))
 			require.Len(t, g.accepted, metrics*steps)

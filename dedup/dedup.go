@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 )
 
 // None is the Timestamp of a mark that does not exist. No point may carry it.
@@ -34,6 +35,40 @@ type Store interface {
 	// the marks may have been raised; raising them again is harmless.
 	Raise(ctx context.Context, m []Mark) error
 }
+
+// Editor is a Store whose marks people can look at and mend. Memory and Redis are
+// editors.
+type Editor interface {
+	Store
+	// Get returns what is stored of a metric.
+	Get(ctx context.Context, metric []byte) (Stored, error)
+	// Set puts a mark in place whatever was there, a later one or an unreadable
+	// one too. None removes it.
+	Set(ctx context.Context, m Mark) error
+	// Remove forgets a metric's mark. One that is not there is no error.
+	Remove(ctx context.Context, metric []byte) error
+}
+
+// Stored is what a store holds of a metric.
+type Stored struct {
+	// Mark is the mark that counts, as Last tells it. A filter may ignore one
+	// that is too far ahead.
+	Mark Mark
+	// Texts are the places in which the store keeps it. A Memory has none.
+	Texts []Text
+}
+
+// Text is a mark as a server holds it.
+type Text struct {
+	Key   string        // of the server
+	Field string        // of the hash that is at Key, or empty
+	Value string        // as it is stored
+	Mark  Mark          // as it is read; its Timestamp is None where it cannot be
+	TTL   time.Duration // until the server forgets it; 0: never
+}
+
+// absent is the mark of a metric that has none.
+func absent(metric []byte) Mark { return Mark{metric, None, math.NaN()} }
 
 // ErrUnavailable is wrapped by the errors of a store that could not answer: no
 // connection, no reply in time, or a reply that tells of the server's trouble.

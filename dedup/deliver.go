@@ -10,7 +10,8 @@ const maxOverdue = 4096
 
 // Kept tells that the points, judged New, are stored and will be delivered:
 // from now on they are pending, and their like is Duplicate. Points that are not
-// reserved are left alone, so it may come after their Done.
+// reserved are left alone, so it may come after their Done, or between the calls
+// of several destinations.
 func (f *Filter) Kept(pts []Mark) {
 	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
 		if i := sh.t.find(hash, m.Metric); i >= 0 {
@@ -20,7 +21,8 @@ func (f *Filter) Kept(pts []Mark) {
 }
 
 // Release tells that the points, judged New, were refused: they are forgotten.
-// Points that are not reserved are left alone.
+// Points that are not reserved are left alone. No destination may have the
+// points: a Done that comes for them would count for the next of their like.
 func (f *Filter) Release(pts []Mark) {
 	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
 		if i := sh.t.find(hash, m.Metric); i >= 0 {
@@ -29,16 +31,14 @@ func (f *Filter) Release(pts []Mark) {
 	})
 }
 
-// Recover makes points pending without judging them: those a spool held at
-// start, or those that were accepted while the store was away.
+// Recover makes points pending without judging them: those that a spool held at
+// start. Each time that it names a point, one Done more is needed for it, so it
+// is called for each required destination with all that its spool holds, before
+// any of them delivers: a point that waits in one spool needs one Done, whatever
+// Required, and a point that waits in two, or in one twice, needs two.
 func (f *Filter) Recover(pts []Mark) {
 	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
-		i := sh.obtain(hash, m.Metric)
-		e := &sh.t.slots[i].val
-		if at, found := e.find(m.Timestamp); !found {
-			sh.add(i, at, point{ts: m.Timestamp, state: kept})
-		}
-		sh.keep(i, m.Timestamp)
+		sh.recovered(sh.obtain(hash, m.Metric), m.Timestamp)
 	})
 }
 
@@ -109,13 +109,15 @@ func (sh *shard) reservedNow(hash uint64, m *Mark) <-chan struct{} {
 	return sh.changed
 }
 
-// Done tells that every required destination has the points, or gave them up on
-// record. They leave the pending table, and marks rise as far as that allows, by
-// one call of the store with each metric once. Value is the point's own.
+// Done tells that a required destination has the points, or gave them up on
+// record. Those that the last of these destinations has leave the pending table,
+// and marks rise as far as that allows, by one call of the store with each metric
+// once. Value is the point's own.
 //
 // When the store fails the error says so and nothing is lost: the marks count
-// from now on for Judge, and the next Done or Retry raises them. Done must be
-// called once a point; a point that the filter does not know is ignored.
+// from now on for Judge, and the next Done or Retry raises them. Each destination
+// must call Done once a point. A point that was never named is ignored, unless
+// points of its metric were evicted: then it is taken for one of them.
 func (f *Filter) Done(ctx context.Context, pts []Mark) error {
 	if len(pts) == 0 {
 		return nil

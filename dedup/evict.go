@@ -2,9 +2,8 @@ package dedup
 
 // makeRoom brings the shard to 7/8 of its budget, so that the walk through the
 // slots is paid for by the insertions that follow: first it frees entries that
-// hold nothing, then it drops points that are not merely reserved, some a
-// metric, the oldest first, and marks that could not be raised. What is
-// reserved stays.
+// hold nothing, then it drops points without a reservation, some a metric, the
+// oldest first, and marks that could not be raised. What is reserved stays.
 func (sh *shard) makeRoom() {
 	target := sh.budget - sh.budget/8
 	sh.sweep(target, func(i int32) {
@@ -17,6 +16,9 @@ func (sh *shard) makeRoom() {
 		sh.sweep(target, sh.evict)
 	}
 	if len(sh.owed)*owedBytes > int(sh.budget/4) {
+		for _, n := range sh.owed {
+			sh.owedAny += uint64(n)
+		}
 		sh.bytes -= int64(len(sh.owed)) * owedBytes
 		clear(sh.owed)
 	}
@@ -42,18 +44,13 @@ func (sh *shard) sweep(target int64, f func(int32)) {
 func (sh *shard) evict(i int32) {
 	s := &sh.t.slots[i]
 	e := &s.val
-	dropped, owed := e.evict()
-	sh.pending -= int64(owed)
-	sh.blocked -= int64(dropped - owed)
-	sh.evicted += uint64(dropped)
+	owed := uint32(0)
+	sh.evicted += uint64(e.evict(func(q *point) {
+		sh.count(q.state, -1)
+		owed += uint32(q.need)
+	}))
 	if owed > 0 {
-		if sh.owed == nil {
-			sh.owed = make(map[uint32]uint32)
-		}
-		if sh.owed[uint32(s.hash)] == 0 {
-			sh.bytes += owedBytes
-		}
-		sh.owed[uint32(s.hash)] += uint32(owed)
+		sh.owe(s.hash, owed)
 	}
 	sh.bytes -= int64(e.shrink()) * pointBytes
 	if len(e.view()) > 0 {
@@ -80,4 +77,51 @@ func (sh *shard) free(i int32) {
 	}
 	sh.bytes -= entryBytes + int64(len(s.name)) + int64(cap(s.val.far))*pointBytes
 	sh.t.remove(i)
+}
+
+// owe notes calls of Done that are still to come for points of a metric that are
+// no longer in the table.
+func (sh *shard) owe(hash uint64, n uint32) {
+	if sh.owed == nil {
+		sh.owed = make(map[uint32]uint32)
+	}
+	if sh.owed[uint32(hash)] == 0 {
+		sh.bytes += owedBytes
+	}
+	sh.owed[uint32(hash)] += n
+}
+
+// owes tells that marks of the metric must not rise.
+func (sh *shard) owes(hash uint64) bool {
+	return sh.owedAny > 0 || len(sh.owed) > 0 && sh.owed[uint32(hash)] > 0
+}
+
+// pay takes n calls of Done off what is owed of the metric in slot i; -1: it has
+// none. The metrics that this sets free advance.
+func (sh *shard) pay(hash uint64, i int32, n uint32) {
+	if len(sh.owed) > 0 {
+		tag := uint32(hash)
+		switch had := sh.owed[tag]; {
+		case had > n:
+			sh.owed[tag] = had - n
+			return
+		case had > 0:
+			n -= had
+			delete(sh.owed, tag)
+			sh.bytes -= owedBytes
+			if i >= 0 {
+				sh.advance(i)
+			}
+		}
+	}
+	if sh.owedAny == 0 || n == 0 {
+		return
+	}
+	if sh.owedAny -= min(sh.owedAny, uint64(n)); sh.owedAny == 0 {
+		for i := range sh.t.slots {
+			if sh.t.slots[i].hash != 0 {
+				sh.advance(int32(i))
+			}
+		}
+	}
 }

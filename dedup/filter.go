@@ -12,12 +12,15 @@ import (
 // for two million pending points of 10,000 metrics.
 const DefaultMaxPending = 128 << 20
 
+// MaxRequired bounds Filter's Required.
+const MaxRequired = 127
+
 // Verdict is the judgement of a point.
 type Verdict uint8
 
 const (
 	// New: not seen before. The point is reserved for the caller, who must
-	// end that by Kept or Release.
+	// end that by Kept or Release, once.
 	New Verdict = iota
 	// Duplicate: equal to the metric's mark, to a point that is pending, or to
 	// an earlier point of the same call.
@@ -60,9 +63,11 @@ func (v Verdict) String() string {
 //		err = f.Wait(ctx, pts)        // then judge these again
 //	}
 //
-// and calls Done once for every point that Kept or Recover named, when the last
-// destination that is required has it, or gave it up on record. Nobody waits
-// while holding a reservation, so nobody waits for ever.
+// and each destination that is required calls Done once for every point that
+// Kept named and once each time that Recover named one for it, when it has the
+// point or gave it up on record. Destinations may do so in any order, from
+// goroutines of their own, and before Kept. Nobody waits while holding a
+// reservation, so nobody waits for ever.
 //
 // A mark rises to a point when every older point of its metric that was
 // accepted is done, too, those merely reserved included. Equal to a mark is
@@ -89,8 +94,9 @@ type Filter struct {
 	Future time.Duration
 	// LateDeliver makes late points New, so that they are delivered.
 	LateDeliver bool
-	// Required is how many destinations must call Done for each point, 0 means
-	// one. It is for callers who deliver every point to several.
+	// Required is how many destinations must call Done for each point that was
+	// judged New before it counts as delivered; 0 or less means one. More than
+	// MaxRequired is refused by Judge, and elsewhere taken as MaxRequired.
 	Required int
 	// MaxPending bounds the memory of pending points and of their metrics'
 	// names, in bytes, roughly counted; 0 means DefaultMaxPending.
@@ -145,6 +151,7 @@ func (f *Filter) init() {
 		f.shards = make([]shard, n)
 		for i := range f.shards {
 			f.shards[i].budget = f.MaxPending / int64(n)
+			f.shards[i].required = uint8(min(max(f.Required, 1), MaxRequired))
 		}
 		f.unused.New = func() any { return new(scratch) }
 	})

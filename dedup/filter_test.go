@@ -175,7 +175,11 @@ func TestFilterRecover(t *testing.T) {
 		require.Equal(t, "duplicate,new,duplicate", judge(t, f, at(200, 150, 100)...))
 		f.Recover(at(150)) // also of what is reserved
 		require.Equal(t, "duplicate", judge(t, f, at(150)...))
+		f.Release(at(150)) // not what was recovered
+		require.Equal(t, "duplicate", judge(t, f, at(150)...))
 		require.NoError(t, f.Done(t.Context(), at(100, 150, 200)))
+		require.EqualValues(t, 150, last(t, s, "m"), "200 was named twice")
+		require.NoError(t, f.Done(t.Context(), at(200)))
 		require.EqualValues(t, 200, last(t, s, "m"))
 	})
 }

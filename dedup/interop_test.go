@@ -4,10 +4,7 @@ package dedup_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -149,94 +146,4 @@ func TestInteropRedisPassword(t *testing.T) {
 	raise(t, s, mark("m", 1000, 1))
 	s = openRedis(t, srv.SocketURL, dedup.RedisOptions{})
 	require.ErrorIs(t, s.Raise(t.Context(), at(1)), dedup.ErrUnavailable)
-}
-
-// The cost of a point at 450 a request, here and in the server.
-func BenchmarkInteropRedis(b *testing.B) {
-	srv := rig.Redis(b)
-	s := openRedis(b, srv.URL, dedup.RedisOptions{})
-	f := &dedup.Filter{Store: s}
-	reqs, out := batches(10_000, 450), make([]dedup.Verdict, 450)
-	ts := int64(1478021700000)
-	c, err := redis.DialURL(srv.URL)
-	require.NoError(b, err)
-	defer c.Close()
-	n, server, client := 0, serverCPU(b, c), ownCPU(b)
-	for i := 0; b.Loop(); i++ {
-		if i%len(reqs) == 0 {
-			ts += 10_000
-		}
-		r := reqs[i%len(reqs)]
-		if err := cycle(b.Context(), f, r, out, ts); err != nil {
-			b.Fatal(err)
-		}
-		n += len(r)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n), "ns/point")
-	b.ReportMetric((serverCPU(b, c)-server)*1e9/float64(n), "server-ns/point")
-	b.ReportMetric((ownCPU(b)-client)*1e9/float64(n), "cpu-ns/point")
-}
-
-// serverCPU returns the seconds that the server has computed.
-func serverCPU(b *testing.B, c redis.Conn) (seconds float64) {
-	text, err := redis.String(c.Do("INFO", "cpu"))
-	require.NoError(b, err)
-	for _, name := range []string{"used_cpu_sys:", "used_cpu_user:"} {
-		_, rest, ok := strings.Cut(text, name)
-		require.True(b, ok)
-		v, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-		require.NoError(b, err)
-		seconds += v
-	}
-	return seconds
-}
-
-// ownCPU returns the seconds that this process has computed, by the kernel's
-// clock of 100 ticks a second.
-func ownCPU(b *testing.B) float64 {
-	text, err := os.ReadFile("/proc/self/stat")
-	if errors.Is(err, os.ErrNotExist) {
-		return 0
-	}
-	require.NoError(b, err)
-	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-	user, err := strconv.ParseFloat(fields[11], 64)
-	require.NoError(b, err)
-	sys, err := strconv.ParseFloat(fields[12], 64)
-	require.NoError(b, err)
-	return (user + sys) / 100
-}
-
-// The two halves of it.
-func BenchmarkInteropRedisHalves(b *testing.B) {
-	srv := rig.Redis(b)
-	c, err := redis.DialURL(srv.URL)
-	require.NoError(b, err)
-	defer c.Close()
-	s := openRedis(b, srv.URL, dedup.RedisOptions{})
-	reqs := batches(10_000, 450)
-	ts := int64(1478021700000)
-	for name, f := range map[string]func([]dedup.Mark) error{
-		"last": func(m []dedup.Mark) error { return s.Last(b.Context(), m) },
-		"raise": func(m []dedup.Mark) error {
-			for i := range m {
-				m[i].Timestamp = ts
-			}
-			return s.Raise(b.Context(), m)
-		},
-	} {
-		b.Run(name, func(b *testing.B) {
-			n, server, client := 0, serverCPU(b, c), ownCPU(b)
-			for i := 0; b.Loop(); i++ {
-				ts += 1000
-				r := reqs[i%len(reqs)]
-				if err := f(r); err != nil {
-					b.Fatal(err)
-				}
-				n += len(r)
-			}
-			b.ReportMetric((serverCPU(b, c)-server)*1e9/float64(n), "server-ns/point")
-			b.ReportMetric((ownCPU(b)-client)*1e9/float64(n), "cpu-ns/point")
-		})
-	}
 }

@@ -10,8 +10,29 @@ import (
 // nothing is reserved, and what out holds means nothing; if the store was away
 // the error is ErrUnavailable.
 func (f *Filter) Judge(ctx context.Context, pts []Mark, out []Verdict) error {
+	return f.judge(pts, out, func(m []Mark) error { return f.Store.Last(ctx, m) })
+}
+
+// JudgePending is Judge by what the filter itself knows: the points that are
+// pending or in flight, and marks that wait for the store. It is for those who
+// rather deliver twice than wait while the store is away. A Memory is asked all
+// the same.
+func (f *Filter) JudgePending(pts []Mark, out []Verdict) error {
+	return f.judge(pts, out, func(m []Mark) error {
+		for i := range m {
+			m[i].Timestamp = None
+		}
+		return nil
+	})
+}
+
+// judge is Judge with marks from last.
+func (f *Filter) judge(pts []Mark, out []Verdict, last func([]Mark) error) error {
 	if len(out) != len(pts) {
 		return fmt.Errorf("dedup: room for %d verdicts of %d points", len(out), len(pts))
+	}
+	if f.Required > MaxRequired {
+		return fmt.Errorf("dedup: Required is %d, more than %d", f.Required, MaxRequired)
 	}
 	if len(pts) == 0 {
 		return nil
@@ -34,7 +55,7 @@ func (f *Filter) Judge(ctx context.Context, pts []Mark, out []Verdict) error {
 	}
 	var err error
 	if len(s.marks) > 0 {
-		err = f.Store.Last(ctx, s.marks)
+		err = last(s.marks)
 	}
 	if err == nil {
 		f.compare(s, pts, out)
@@ -82,7 +103,7 @@ func (f *Filter) judgeNow(s *scratch, pts []Mark, out []Verdict) {
 			held = f.memory.hold(held, hash)
 			mark, _ := held.last(hash, asBytes(sh.t.slots[i].name))
 			if out[p] = f.verdict(ts, f.later(mark, e.due, limit)); out[p] == New {
-				sh.add(i, at, point{ts: ts, by: s.call, state: reserved})
+				sh.add(i, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
 			}
 		}
 		held.unlock()

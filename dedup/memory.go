@@ -226,8 +226,14 @@ func (sh *memoryShard) unlink(i int32) {
 	}
 }
 
-// Set puts a mark in place whatever was there, also an earlier one. It is for
-// people who mend a mark; everything else raises.
+// Get implements Editor.
+func (s *Memory) Get(ctx context.Context, metric []byte) (Stored, error) {
+	m := []Mark{absent(append([]byte(nil), metric...))}
+	_ = s.Last(ctx, m)
+	return Stored{Mark: m[0]}, nil
+}
+
+// Set implements Editor.
 func (s *Memory) Set(_ context.Context, m Mark) error {
 	s.init()
 	h := hashName(s.seed, m.Metric)
@@ -245,7 +251,7 @@ func (s *Memory) Set(_ context.Context, m Mark) error {
 	return nil
 }
 
-// Remove forgets a metric's mark.
+// Remove implements Editor.
 func (s *Memory) Remove(ctx context.Context, metric []byte) error {
 	return s.Set(ctx, Mark{Metric: metric, Timestamp: None})
 }

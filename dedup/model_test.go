@@ -13,18 +13,25 @@ import (
 
 // model is the filter's rules, one metric at a time and slowly.
 type model struct {
-	metrics map[string]*modelMetric
-	late    bool
+	metrics  map[string]*modelMetric
+	late     bool
+	required int
 }
 
 type modelMetric struct {
 	mark   int64
-	points map[int64]string // reserved, kept or done
+	points map[int64]*modelPoint
+}
+
+type modelPoint struct {
+	state string // reserved, kept, done or passed
+	need  int    // calls of Done
+	open  bool   // Kept or Release is to come
 }
 
 func (m *model) of(name []byte) *modelMetric {
 	if m.metrics[string(name)] == nil {
-		m.metrics[string(name)] = &modelMetric{dedup.None, map[int64]string{}}
+		m.metrics[string(name)] = &modelMetric{dedup.None, map[int64]*modelPoint{}}
 	}
 	return m.metrics[string(name)]
 }
@@ -34,16 +41,16 @@ func (m *model) judge(pts []dedup.Mark) []dedup.Verdict {
 	mine := map[string]bool{}
 	for _, p := range pts {
 		k, id := m.of(p.Metric), fmt.Sprint(string(p.Metric), " ", p.Timestamp)
-		switch state := k.points[p.Timestamp]; {
-		case state == "reserved" && !mine[id]:
+		switch q := k.points[p.Timestamp]; {
+		case q != nil && q.state == "reserved" && !mine[id]:
 			out = append(out, dedup.InFlight)
-		case state != "" || p.Timestamp == k.mark:
+		case q != nil || p.Timestamp == k.mark:
 			out = append(out, dedup.Duplicate)
 		case p.Timestamp < k.mark && !m.late:
 			out = append(out, dedup.Late)
 		default:
 			out = append(out, dedup.New)
-			k.points[p.Timestamp] = "reserved"
+			k.points[p.Timestamp] = &modelPoint{"reserved", m.required, true}
 			mine[id] = true
 		}
 	}
@@ -58,18 +65,68 @@ func (k *modelMetric) raise() {
 	}
 	slices.Sort(ts)
 	for _, t := range ts {
-		if k.points[t] != "done" {
+		q := k.points[t]
+		if q.need > 0 {
 			return
 		}
-		delete(k.points, t)
-		k.mark = max(k.mark, t)
+		if q.state == "done" {
+			k.mark = max(k.mark, t)
+		}
+		if q.state = "passed"; !q.open {
+			delete(k.points, t)
+		}
 	}
+}
+
+func (k *modelMetric) kept(ts int64) {
+	switch q := k.points[ts]; q.state {
+	case "passed":
+		delete(k.points, ts)
+	case "reserved":
+		q.state = "kept"
+		fallthrough
+	default:
+		q.open = false
+	}
+}
+
+func (k *modelMetric) release(ts int64, required int) {
+	q := k.points[ts]
+	if q.state == "reserved" {
+		delete(k.points, ts)
+	}
+	q.need -= required
+	q.open = false
+	k.settle(q)
+}
+
+func (k *modelMetric) recover(ts int64) {
+	q := k.points[ts]
+	if q == nil {
+		q = &modelPoint{}
+		k.points[ts] = q
+	}
+	q.state = "kept"
+	q.need++
+}
+
+func (k *modelMetric) done(ts int64) {
+	q := k.points[ts]
+	q.need--
+	k.settle(q)
+}
+
+func (k *modelMetric) settle(q *modelPoint) {
+	if q.need == 0 {
+		q.state = "done"
+	}
+	k.raise()
 }
 
 func (m *model) count(state string) (n int64) {
 	for _, k := range m.metrics {
-		for _, s := range k.points {
-			if s == state {
+		for _, q := range k.points {
+			if q.state == state {
 				n++
 			}
 		}
@@ -85,9 +142,14 @@ type world struct {
 	store    dedup.Store
 	slow     *slowStore // store, if it is one
 	m        *model
-	requests [][]dedup.Mark // reserved
-	pending  []dedup.Mark   // kept, not done
+	requests []*request
+	pending  []dedup.Mark // stored or recovered, and not done: one for each destination
 	clock    int64
+}
+
+type request struct {
+	pts    []dedup.Mark // reserved
+	stored bool         // the destinations have it
 }
 
 func (w *world) batch() []dedup.Mark {
@@ -106,10 +168,14 @@ func (w *world) step() {
 		w.judge()
 	case op < 7 && len(w.requests) > 0:
 		i := w.rnd.IntN(len(w.requests))
-		w.settle(w.requests[i], op < 6)
+		if r := w.requests[i]; !r.stored && op < 6 {
+			w.deliverable(r)
+			break
+		}
+		w.end(w.requests[i])
 		w.requests = slices.Delete(w.requests, i, i+1)
 	case op < 10 && len(w.pending) > 0:
-		w.done(1 + w.rnd.IntN(min(len(w.pending), 5)))
+		w.done(1 + w.rnd.IntN(min(len(w.pending), 5*w.m.required)))
 	case op == 10 && w.slow != nil:
 		w.slow.setAway(!w.slow.away)
 		if w.rnd.IntN(2) == 0 {
@@ -144,24 +210,31 @@ func (w *world) judge() {
 		}
 	}
 	if fresh != nil {
-		w.requests = append(w.requests, fresh)
+		w.requests = append(w.requests, &request{pts: fresh})
 	}
 }
 
-func (w *world) settle(pts []dedup.Mark, kept bool) {
-	if kept {
-		w.f.Kept(pts)
-		w.pending = append(w.pending, pts...)
-	} else {
-		w.f.Release(pts)
+// deliverable gives a request to the destinations, who may be done with it before it
+// is Kept.
+func (w *world) deliverable(r *request) {
+	r.stored = true
+	for range w.m.required {
+		w.pending = append(w.pending, r.pts...)
 	}
-	for _, p := range pts {
-		k := w.m.of(p.Metric)
-		if kept {
-			k.points[p.Timestamp] = "kept"
+}
+
+// end ends a request's reservations.
+func (w *world) end(r *request) {
+	if r.stored {
+		w.f.Kept(r.pts)
+	} else {
+		w.f.Release(r.pts)
+	}
+	for _, p := range r.pts {
+		if k := w.m.of(p.Metric); r.stored {
+			k.kept(p.Timestamp)
 		} else {
-			delete(k.points, p.Timestamp)
-			k.raise()
+			k.release(p.Timestamp, w.m.required)
 		}
 	}
 }
@@ -175,34 +248,32 @@ func (w *world) done(n int) {
 		require.ErrorIs(w.t, err, dedup.ErrUnavailable)
 	}
 	for _, p := range pts {
-		k := w.m.of(p.Metric)
-		k.points[p.Timestamp] = "done"
-		k.raise()
+		w.m.of(p.Metric).done(p.Timestamp)
 	}
 	w.pending = slices.Clone(w.pending[n:])
 }
 
+// recover names a point for some of the destinations.
 func (w *world) recover() {
 	p := w.batch()[:1]
-	k := w.m.of(p[0].Metric)
-	if k.points[p[0].Timestamp] != "" {
-		return
+	for range 1 + w.rnd.IntN(w.m.required) {
+		w.f.Recover(p)
+		w.m.of(p[0].Metric).recover(p[0].Timestamp)
+		w.pending = append(w.pending, p...)
 	}
-	w.f.Recover(p)
-	k.points[p[0].Timestamp] = "kept"
-	w.pending = append(w.pending, p...)
 }
 
 func TestFilterAgainstModel(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(60) {
 		for _, slow := range []bool{false, true} {
-			w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), m: &model{metrics: map[string]*modelMetric{}, late: seed%3 == 0}}
+			m := &model{metrics: map[string]*modelMetric{}, late: seed%3 == 0, required: 1 + int(seed/3)%3}
+			w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), m: m}
 			w.store = &dedup.Memory{}
 			if slow {
 				w.slow = &slowStore{}
 				w.store = w.slow
 			}
-			w.f = &dedup.Filter{Store: w.store, LateDeliver: w.m.late}
+			w.f = &dedup.Filter{Store: w.store, LateDeliver: m.late, Required: m.required}
 			if seed > 5 {
 				w.f.MaxPending = 1 << 19 // one shard, nothing evicted
 			}
@@ -213,7 +284,7 @@ func TestFilterAgainstModel(t *testing.T) {
 				w.slow.setAway(false)
 			}
 			for _, r := range w.requests {
-				w.settle(r, true)
+				w.end(r)
 			}
 			w.requests = nil
 			for len(w.pending) > 0 {

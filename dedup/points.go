@@ -9,13 +9,17 @@ const (
 	reserved  state = iota // judged New; its request has not been stored yet
 	kept                   // stored, to be delivered
 	delivered              // delivered, but an older point of the metric is not
+	passed                 // delivered, and the mark has passed it; only its Kept is missing
 )
 
+// point fills 24 bytes. A reservation lasts until Kept or Release, whatever Done
+// or Recover make of the point's state meanwhile, and keeps the point here.
 type point struct {
 	ts    int64
-	value float64 // of a delivered point
-	by    uint32  // the Judge call that reserved it
+	value float64 // of the last Done
+	by    uint32  // the Judge call whose reservation of it has not ended; 0: none
 	state state
+	need  uint8 // calls of Done still to come; 0 where it is delivered or passed
 }
 
 // entry is what the filter knows of a metric: its points by timestamp, of which
@@ -145,51 +149,72 @@ func (e *entry) shrink() int {
 }
 
 // advance takes the delivered points that nothing older holds back off the
-// front, and makes the newest of them the due mark. It tells whether the due
-// mark rose.
-func (e *entry) advance() bool {
+// front, and makes the newest of them the due mark. It returns how many they
+// were, and whether the due mark rose. Those whose Kept is still to come stay, as
+// passed.
+func (e *entry) advance() (n int, rose bool) {
 	v := e.view()
-	k := 0
-	for k < len(v) && v[k].state == delivered {
-		k++
+	k, open := 0, 0
+	var top point
+	for ; k < len(v) && v[k].state >= delivered; k++ {
+		if v[k].state == delivered {
+			top = v[k]
+			n++
+		}
+		if v[k].by != 0 {
+			open++
+		}
 	}
-	if k == 0 {
-		return false
+	if n == 0 {
+		return 0, false
 	}
-	top := v[k-1]
+	if open > 0 {
+		k = pass(v[:k])
+	}
 	e.trim(k)
 	if top.ts <= e.due {
-		return false
+		return n, false
 	}
 	e.due, e.dueValue = top.ts, top.value
-	return true
+	return n, true
+}
+
+// pass moves the points whose reservation has not ended to the end of v, as
+// passed, and returns how many others there are.
+func pass(v []point) (rest int) {
+	to := len(v)
+	for i := len(v) - 1; i >= 0; i-- {
+		if v[i].by != 0 {
+			to--
+			v[to] = v[i]
+			v[to].state = passed
+		}
+	}
+	return to
 }
 
 // idle tells that the entry holds nothing worth keeping.
 func (e *entry) idle() bool { return len(e.view()) == 0 && e.due == None && !e.queued }
 
-// evict drops the oldest half, or at least two, of the points that are not
-// merely reserved, and returns how many, and how many of those are still to be
-// delivered.
-func (e *entry) evict() (dropped, owed int) {
+// evict drops the oldest half, or at least two, of the points without a
+// reservation, calls f for each, and returns how many they were.
+func (e *entry) evict(f func(*point)) (dropped int) {
 	v := e.view()
 	most := max(2, (len(v)+1)/2)
 	n := 0
 	for _, q := range v {
-		if q.state == reserved || dropped == most {
+		if q.by != 0 || dropped == most {
 			v[n] = q
 			n++
 			continue
 		}
 		dropped++
-		if q.state == kept {
-			owed++
-		}
+		f(&q)
 	}
 	for range dropped {
 		e.shorten()
 	}
-	return dropped, owed
+	return dropped
 }
 
 // known is the verdict on a point that equals this one, in the Judge call given.

@@ -60,12 +60,44 @@ func appendDict(dst []byte, ms int64, value float64) []byte {
 // parseList reads a string key. What Skyline cannot read is no mark to it, so
 // it is none here.
 func parseList(b []byte) (ms int64, value float64, ok bool) {
+	if ms, value, ok = parseUsual(b, "[", ", ", ']'); ok {
+		return ms, value, true
+	}
 	return parseMark(b, listParts[:])
 }
 
 // parseDict reads a hash field.
 func parseDict(b []byte) (ms int64, value float64, ok bool) {
+	if ms, value, ok = parseUsual(b, "{'timestamp': ", ", 'value': ", '}'); ok {
+		return ms, value, true
+	}
 	return parseMark(b, dictParts[:])
+}
+
+// parseUsual reads a mark in exactly the form in which Python writes it, with a
+// timestamp of ten digits.
+func parseUsual(b []byte, front, middle string, end byte) (ms int64, value float64, ok bool) {
+	const digits = 10
+	at := len(front) + digits
+	from, to := at+len(middle), len(b)-1
+	if from >= to || string(b[:len(front)]) != front || string(b[at:from]) != middle || b[to] != end {
+		return None, 0, false
+	}
+	seconds := int64(0)
+	for _, c := range b[len(front):at] {
+		if c < '0' || c > '9' {
+			return None, 0, false
+		}
+		seconds = seconds*10 + int64(c-'0')
+	}
+	text, rest := cutNumber(b[from:to])
+	if len(rest) > 0 {
+		return None, 0, false
+	}
+	if value, ok = parseNumber(text); !ok {
+		return None, 0, false
+	}
+	return seconds * 1000, value, true
 }
 
 // The literal text before, between and behind the two numbers. Space may stand
@@ -75,6 +107,7 @@ var (
 	dictParts = [3][]string{{"{", "'timestamp'", ":"}, {",", "'value'", ":"}, {"}"}}
 )
 
+// parseMark reads a mark with any space that Python would bear.
 func parseMark(b []byte, parts [][]string) (ms int64, value float64, ok bool) {
 	if b, ok = skipTokens(b, parts[0]); !ok {
 		return None, 0, false

@@ -169,7 +169,20 @@ func FuzzParseMark(f *testing.F) {
 		f.Add([]byte(c.list))
 	}
 	f.Add([]byte("{'timestamp': 1478021700, 'value': 1.0}"))
+	f.Add([]byte("{'timestamp': 1478021700, 'value': 1e-07}"))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		same := func(ms int64, v float64, usual bool, parts [][]string) {
+			if usual {
+				slowly, value, ok := parseMark(text, parts)
+				require.True(t, ok)
+				require.Equal(t, slowly, ms)
+				require.Equal(t, math.Float64bits(value), math.Float64bits(v))
+			}
+		}
+		ms, v, ok := parseUsual(text, "[", ", ", ']')
+		same(ms, v, ok, listParts[:])
+		ms, v, ok = parseUsual(text, "{'timestamp': ", ", 'value': ", '}')
+		same(ms, v, ok, dictParts[:])
 		if ms, v, ok := parseList(text); ok {
 			again, _, ok := parseList(appendList(nil, ms, v))
 			require.True(t, ok)

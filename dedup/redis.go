@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,7 +38,8 @@ type RedisOptions struct {
 	// more raises them. 0 means 2. Calls that find none free share the next
 	// round trip.
 	Conns int
-	// DialTimeout bounds connecting, with its TLS handshake; 0 means 2 s.
+	// DialTimeout bounds connecting, with the TLS handshake and the login; 0
+	// means 2 s.
 	DialTimeout time.Duration
 	// Timeout bounds each wait for the server, to take a request and to send a
 	// reply; 0 means 2 s.
@@ -59,12 +59,18 @@ type RedisOptions struct {
 // A call costs one round trip whatever the number of metrics: MGET, and HMGET
 // where there is a hash, to look up; a script for every 500 metrics to raise, all
 // sent together. One more is needed when the hash has just appeared, or when the
-// server has lost the script. Calls that wait for a connection are merged. Redis Cluster, where a script's keys must share a
-// slot, is not supported.
+// server has lost the script. Calls that wait for a connection are merged. Redis
+// Cluster, where a script's keys must share a slot, is not supported.
 //
 // Every failure to get an answer, an error reply included, is ErrUnavailable,
 // unless the caller's context ended first. A call that was given up because of
 // its context may still take effect.
+//
+// A server that refuses connections is found out at once, one that hangs after
+// Timeout, after DialTimeout more if a connection had to be made, and the calls
+// that waited behind the one that found out fail with it. Nothing goes on in the
+// background meanwhile: the next call tries to connect, and finds the server when
+// it is back.
 type Redis struct {
 	opts   RedisOptions
 	target redisTarget
@@ -73,6 +79,8 @@ type Redis struct {
 
 	lookups lane
 	raises  lane
+	refs    []markRef // of the run that raises
+	unused  sync.Pool // *call
 
 	mu     sync.Mutex
 	idle   []*redisConn
@@ -141,13 +149,14 @@ func (r *Redis) Last(ctx context.Context, m []Mark) error {
 	if len(m) == 0 {
 		return nil
 	}
-	c := newCall(m)
+	c := r.newCall(m)
 	if err := r.lookups.do(ctx, c); err != nil {
 		return fmt.Errorf("dedup: redis: look up %d marks: %w", len(m), err)
 	}
 	for i := range m {
 		m[i].Timestamp, m[i].Value = c.marks[i].ts, c.marks[i].value
 	}
+	r.unused.Put(c)
 	return nil
 }
 
@@ -156,31 +165,11 @@ func (r *Redis) Raise(ctx context.Context, m []Mark) error {
 	if len(m) == 0 {
 		return nil
 	}
-	if err := r.raises.do(ctx, newCall(m)); err != nil {
+	c := r.newCall(m)
+	if err := r.raises.do(ctx, c); err != nil {
 		return fmt.Errorf("dedup: redis: raise %d marks: %w", len(m), err)
 	}
-	return nil
-}
-
-// Set puts a mark in place whatever was there, also an earlier one. It is for
-// people who mend a mark; everything else raises.
-func (r *Redis) Set(ctx context.Context, m Mark) error {
-	if m.Timestamp == None {
-		return r.Remove(ctx, m.Metric)
-	}
-	if err := r.Remove(ctx, m.Metric); err != nil {
-		return err
-	}
-	return r.Raise(ctx, []Mark{m})
-}
-
-// Remove forgets a metric's mark, in the string key and in the hash.
-func (r *Redis) Remove(ctx context.Context, metric []byte) error {
-	c := newCall([]Mark{{Metric: metric}})
-	c.remove = true
-	if err := r.raises.do(ctx, c); err != nil {
-		return fmt.Errorf("dedup: redis: remove a mark: %w", err)
-	}
+	r.unused.Put(c)
 	return nil
 }
 
@@ -199,63 +188,4 @@ func (r *Redis) Close() error {
 // Stats returns the store's figures.
 func (r *Redis) Stats() RedisStats {
 	return RedisStats{RoundTrips: r.trips.Load(), Dials: r.dials.Load()}
-}
-
-// call is one caller's request, with copies of all that it passed, so that the
-// caller may leave before the answer comes.
-type call struct {
-	keys  []byte // keyPrefix + metric, one after the other
-	ends  []int  // where each key ends
-	marks []callMark
-	// remove deletes the marks instead of raising them.
-	remove bool
-	done   chan error
-	gone   atomic.Bool // the caller left
-}
-
-type callMark struct {
-	ts    int64
-	value float64
-}
-
-func newCall(m []Mark) *call {
-	size := 0
-	for i := range m {
-		size += len(keyPrefix) + len(m[i].Metric)
-	}
-	c := &call{
-		keys:  make([]byte, 0, size),
-		ends:  make([]int, len(m)),
-		marks: make([]callMark, len(m)),
-		done:  make(chan error, 1),
-	}
-	for i := range m {
-		c.keys = append(append(c.keys, keyPrefix...), m[i].Metric...)
-		c.ends[i] = len(c.keys)
-		c.marks[i] = callMark{m[i].Timestamp, m[i].Value}
-	}
-	return c
-}
-
-// key returns the string key of mark i.
-func (c *call) key(i int) []byte {
-	start := 0
-	if i > 0 {
-		start = c.ends[i-1]
-	}
-	return c.keys[start:c.ends[i]:c.ends[i]]
-}
-
-// later keeps the later of the mark held for i and the one given.
-func (c *call) later(i int, ts int64, value float64) {
-	if ts > c.marks[i].ts {
-		c.marks[i] = callMark{ts, value}
-	}
-}
-
-// clear makes every mark absent.
-func (c *call) clear() {
-	for i := range c.marks {
-		c.marks[i] = callMark{None, math.NaN()}
-	}
 }

@@ -2,7 +2,7 @@ package dedup
 
 import (
 	_ "embed"
-	"fmt"
+	"errors"
 	"strings"
 	"time"
 
@@ -20,206 +20,191 @@ const raiseChunk = 500
 // a hash, MGET, and HMGET if there was a hash the last time, all sent together.
 // A hash that has appeared since costs another round trip, once.
 func (r *Redis) lookUp(calls []*call) error {
-	keys := make([]any, 0, size(calls))
-	for _, c := range calls {
-		for i := range c.marks {
-			keys = append(keys, c.key(i))
+	return r.with(func(c *redisConn) error {
+		for _, k := range calls {
+			k.clear()
 		}
-	}
-	return r.with(func(conn redis.Conn) error {
-		fields := r.hashSeen.Load()
-		commands := []command{{"EXISTS", []any{hashKey}}, {"MGET", keys}}
+		w, n, fields := c.wire, size(calls), r.hashSeen.Load()
+		w.command(2, "EXISTS")
+		bulk(w, hashKey)
+		w.command(1+n, "MGET")
+		for _, k := range calls {
+			for i := range k.marks {
+				bulk(w, k.key(i))
+			}
+		}
 		if fields {
-			commands = append(commands, command{"HMGET", hashArgs(keys)})
+			w.askHash(calls, n)
 		}
-		replies, err := r.pipeline(conn, commands)
-		if err != nil {
+		if err := r.send(w); err != nil {
 			return err
 		}
-		exists, err := redis.Bool(replies[0], nil)
-		if err != nil {
+		exists, failed := w.integer()
+		if w.err == nil {
+			failed = errors.Join(failed, ignoreWrongType(w.marks(calls, n, parseList)))
+		}
+		if fields && w.err == nil {
+			failed = errors.Join(failed, ignoreWrongType(w.marks(calls, n, parseDict)))
+		}
+		if failed != nil {
+			return failed
+		}
+		r.hashSeen.Store(exists == 1)
+		if exists == 0 || fields {
+			return nil
+		}
+		w.askHash(calls, n)
+		if err := r.send(w); err != nil {
 			return err
 		}
-		r.hashSeen.Store(exists)
-		texts, err := values(replies[1], len(keys))
-		if err != nil {
-			return err
-		}
-		if exists && !fields {
-			more, err := r.pipeline(conn, []command{{"HMGET", hashArgs(keys)}})
-			if err != nil {
-				return err
-			}
-			replies = append(replies, more...)
-		}
-		var dicts []any
-		if len(replies) > 2 && replies[2] != nil { // nil: no hash; Skyline reads the string then
-			if dicts, err = values(replies[2], len(keys)); err != nil {
-				return err
-			}
-		}
-		readMarks(calls, texts, dicts)
-		return nil
+		return ignoreWrongType(w.marks(calls, n, parseDict))
 	})
 }
 
-// command is a command with its arguments.
-type command struct {
-	name string
-	args []any
-}
-
-// hashArgs returns HMGET's arguments for the metrics of some string keys.
-func hashArgs(keys []any) []any {
-	args := make([]any, 1, len(keys)+1)
-	args[0] = hashKey
-	for _, k := range keys {
-		args = append(args, k.([]byte)[len(keyPrefix):])
-	}
-	return args
-}
-
-// pipeline sends commands and reads their replies, in one round trip. A command
-// for another type than its key holds has a nil reply.
-func (r *Redis) pipeline(conn redis.Conn, commands []command) ([]any, error) {
-	for _, c := range commands {
-		if err := conn.Send(c.name, c.args...); err != nil {
-			return nil, err
-		}
-	}
-	if err := conn.Flush(); err != nil {
-		return nil, err
-	}
-	var failed error
-	replies := make([]any, len(commands), len(commands)+1)
-	for i := range commands {
-		v, err := conn.Receive()
-		if err != nil && conn.Err() != nil {
-			return nil, err
-		}
-		if err != nil && !isWrongType(err) && failed == nil {
-			failed = err
-		}
-		replies[i] = v
-	}
-	r.trips.Add(1)
-	return replies, failed
-}
-
-// values returns an array reply of the length given.
-func values(reply any, n int) ([]any, error) {
-	v, err := redis.Values(reply, nil)
-	if err == nil && len(v) != n {
-		err = fmt.Errorf("reply with %d values for %d metrics", len(v), n)
-	}
-	return v, err
-}
-
-// readMarks gives every mark the later of its string and its hash field.
-func readMarks(calls []*call, texts, dicts []any) {
-	at := 0
-	for _, c := range calls {
-		c.clear()
-		for i := range c.marks {
-			if b, _ := texts[at].([]byte); b != nil {
-				if ts, v, ok := parseList(b); ok {
-					c.later(i, ts, v)
-				}
-			}
-			if dicts != nil {
-				if b, _ := dicts[at].([]byte); b != nil {
-					if ts, v, ok := parseDict(b); ok {
-						c.later(i, ts, v)
-					}
-				}
-			}
-			at++
+// askHash adds the command that reads the hash's fields.
+func (w *wire) askHash(calls []*call, n int) {
+	w.command(2+n, "HMGET")
+	bulk(w, hashKey)
+	for _, k := range calls {
+		for i := range k.marks {
+			bulk(w, k.key(i)[len(keyPrefix):])
 		}
 	}
 }
 
-// raise raises the marks of all calls, or removes those of calls that say so.
+// marks reads a reply with a value for each of the calls' n metrics, and gives
+// every mark the later of that and what it holds.
+func (w *wire) marks(calls []*call, n int, parse func([]byte) (int64, float64, bool)) error {
+	k, from := 0, 0
+	return w.bulks(n, func(at int, b []byte) {
+		for at-from >= len(calls[k].marks) {
+			from += len(calls[k].marks)
+			k++
+		}
+		if ts, v, ok := parse(b); ok {
+			calls[k].later(at-from, ts, v)
+		}
+	})
+}
+
+// send is a round trip's first half; the replies are to be read.
+func (r *Redis) send(w *wire) error {
+	err := w.flush()
+	if err == nil {
+		r.trips.Add(1)
+	}
+	return err
+}
+
+// raise raises the marks of all calls. A call that does something else comes
+// alone.
 func (r *Redis) raise(calls []*call) error {
-	var removed [][]byte
+	if f := calls[0].edit; f != nil {
+		return r.with(func(c *redisConn) error { return f(c) })
+	}
+	refs := r.refs[:0]
 	for _, c := range calls {
-		if c.remove {
-			for i := range c.marks {
-				removed = append(removed, c.key(i))
+		for i := range c.marks {
+			if c.marks[i].ts != None {
+				refs = append(refs, markRef{c, i})
 			}
 		}
 	}
-	chunks := r.raiseChunks(calls)
-	return r.with(func(conn redis.Conn) error {
-		commands := make([]command, 0, 2*len(removed)+len(chunks))
-		for _, key := range removed {
-			commands = append(commands, command{"DEL", []any{key}}, command{"HDEL", []any{hashKey, key[len(keyPrefix):]}})
+	if len(refs) == 0 {
+		return nil
+	}
+	defer func() { clear(refs); r.refs = refs }()
+	return r.with(func(c *redisConn) error {
+		err := r.runRaise(c.wire, refs, "EVALSHA", r.scriptHash)
+		var reply redis.Error
+		if errors.As(err, &reply) && strings.HasPrefix(string(reply), "NOSCRIPT") {
+			// All again, with the script: to raise twice is harmless.
+			err = r.runRaise(c.wire, refs, "EVAL", raiseSource)
 		}
-		for _, args := range chunks {
-			args[0] = r.scriptHash
-			commands = append(commands, command{"EVALSHA", args})
-		}
-		_, err := r.pipeline(conn, commands)
-		if err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			return err
-		}
-		// All again, with the script: to raise twice is harmless.
-		commands = commands[2*len(removed):]
-		for i, args := range chunks {
-			args[0] = raiseSource
-			commands[i].name = "EVAL"
-		}
-		_, err = r.pipeline(conn, commands)
 		return err
 	})
 }
 
-// raiseChunks returns the arguments of one run of the script a chunk. The
-// first, the script or its hash, is left open.
-func (r *Redis) raiseChunks(calls []*call) [][]any {
-	ttl, force := int(r.opts.TTL/time.Second), 0
-	if r.opts.SkylineHash {
-		force = 1
-	}
-	room := size(calls)
-	var chunks [][]any
-	var keys, texts []any
-	start := func() {
-		n := min(room, raiseChunk)
-		keys = append(make([]any, 0, 3*n+5), nil, 0, hashKey) // and then the texts
-		texts = append(make([]any, 0, 2*n+2), ttl, force)
-	}
-	cut := func() {
-		if n := len(keys) - 2; n > 1 {
-			keys[1] = n
-			chunks = append(chunks, append(keys, texts...))
-			start()
-		}
-	}
-	start()
-	buf := make([]byte, 0, 48*room) // slices in use keep their array if it grows
-	for _, c := range calls {
-		for i, m := range c.marks {
-			if c.remove || m.ts == None {
-				continue
-			}
-			from := len(buf)
-			buf = appendSeconds(buf, m.ts)
-			mid := len(buf)
-			buf = appendList(buf, m.ts, m.value)
-			keys = append(keys, c.key(i))
-			texts = append(texts, buf[from:mid:mid], buf[mid:len(buf):len(buf)])
-			if len(keys) == raiseChunk+3 {
-				cut()
-			}
-		}
-	}
-	cut()
-	return chunks
+// markRef is a mark of a call.
+type markRef struct {
+	c *call
+	i int
 }
 
-// isWrongType tells that a key holds another type than the command is for.
-func isWrongType(err error) bool {
-	return err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE")
+func (m markRef) ts() int64 { return m.c.marks[m.i].ts }
+
+// runRaise runs the script for all marks, in one round trip. It returns an error
+// reply, if there is any, when all have been read.
+func (r *Redis) runRaise(w *wire, refs []markRef, command, script string) error {
+	chunks := 0
+	for from := 0; from < len(refs); from += raiseChunk {
+		r.appendRaise(w, refs[from:min(from+raiseChunk, len(refs))], command, script)
+		chunks++
+	}
+	if err := r.send(w); err != nil {
+		return err
+	}
+	var failed error
+	for range chunks {
+		_, err := w.integer()
+		if w.err != nil {
+			return err
+		}
+		if failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+// appendRaise adds one run of the script; raise.lua tells its arguments.
+func (r *Redis) appendRaise(w *wire, refs []markRef, command, script string) {
+	runs := 1
+	for k := 1; k < len(refs); k++ {
+		if refs[k].ts() != refs[k-1].ts() {
+			runs++
+		}
+	}
+	w.command(6+2*len(refs)+2*runs, command)
+	bulk(w, script)
+	w.number(1 + len(refs))
+	bulk(w, hashKey)
+	for _, m := range refs {
+		bulk(w, m.c.key(m.i))
+	}
+	w.number(int(r.opts.TTL / time.Second))
+	w.number(r.force())
+	var text [80]byte
+	for from := 0; from < len(refs); {
+		ts, to := refs[from].ts(), from+1
+		for to < len(refs) && refs[to].ts() == ts {
+			to++
+		}
+		bulk(w, appendSeconds(text[:0], ts))
+		w.number(to - from)
+		for _, m := range refs[from:to] {
+			bulk(w, appendList(text[:0], ts, m.c.marks[m.i].value))
+		}
+		from = to
+	}
+}
+
+// force tells the scripts whether to write the hash where there is none.
+func (r *Redis) force() int {
+	if r.opts.SkylineHash {
+		return 1
+	}
+	return 0
+}
+
+// ignoreWrongType drops the error of a command for another type than the key
+// holds: there is no mark, then.
+func ignoreWrongType(err error) error {
+	var reply redis.Error
+	if errors.As(err, &reply) && strings.HasPrefix(string(reply), "WRONGTYPE") {
+		return nil
+	}
+	return err
 }
 
 // size is the number of marks in all calls.

@@ -3,7 +3,11 @@ package dedup
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"net"
+	"os"
+	"time"
 
 	"github.com/gomodule/redigo/redis"
 )
@@ -11,25 +15,50 @@ import (
 // redisConn is a connection and the generation it belongs to.
 type redisConn struct {
 	redis.Conn
+	wire       *wire
 	generation int
 	reused     bool
+	stop       func() bool // of watching for the store's Close
 }
 
+// broken returns why the connection is of no use any more, or nil.
+func (c *redisConn) broken() error {
+	if c.wire.err != nil {
+		return c.wire.err
+	}
+	return c.Err()
+}
+
+// Close closes the connection.
+func (c *redisConn) Close() error {
+	c.stop()
+	return c.Conn.Close()
+}
+
+// lost is the error of a call that found no connection or lost it: another call
+// would fare no better now.
+type lost struct{ error }
+
+func (e lost) Unwrap() error { return e.error }
+
 // with runs f on a connection. When a connection that had been idle turns out
-// to be broken, the others are dropped too and f runs once more on a new one:
-// f must bear being repeated.
-func (r *Redis) with(f func(redis.Conn) error) error {
+// to have been closed, the others are dropped too and f runs once more on a new
+// one: f must bear being repeated.
+func (r *Redis) with(f func(*redisConn) error) error {
 	c, err := r.conn()
 	if err != nil {
-		return err
+		return lost{err}
 	}
 	err = f(c)
-	if c.Err() != nil && c.reused && r.ctx.Err() == nil {
+	if c.broken() != nil && c.reused && !errors.Is(err, os.ErrDeadlineExceeded) && r.ctx.Err() == nil {
 		r.put(c)
 		if c, err = r.conn(); err != nil {
-			return err
+			return lost{err}
 		}
 		err = f(c)
+	}
+	if err != nil && c.broken() != nil {
+		err = lost{err}
 	}
 	r.put(c)
 	return err
@@ -54,19 +83,21 @@ func (r *Redis) conn() (*redisConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.generation = generation
 	r.dials.Add(1)
-	return &redisConn{Conn: c, generation: generation}, nil
+	return c, nil
 }
 
 // put takes a connection back. One that broke takes every idle one with it.
 func (r *Redis) put(c *redisConn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.Err() != nil && c.generation == r.broken {
+	broken := c.broken() != nil
+	if broken && c.generation == r.broken {
 		r.broken++
 		r.dropIdle()
 	}
-	if c.Err() != nil || c.generation != r.broken || r.ctx.Err() != nil {
+	if broken || c.generation != r.broken || r.ctx.Err() != nil {
 		_ = c.Close()
 		return
 	}
@@ -80,45 +111,65 @@ func (r *Redis) dropIdle() {
 	r.idle = nil
 }
 
-func (r *Redis) dial() (redis.Conn, error) {
+// dial connects, logs in and chooses the database, in DialTimeout altogether.
+func (r *Redis) dial() (*redisConn, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, r.opts.DialTimeout)
 	defer cancel()
-	o := &r.opts
-	return redis.DialContext(ctx, r.target.network, r.target.addr,
-		redis.DialContextFunc(dialBuffered),
-		redis.DialTLSHandshakeTimeout(o.DialTimeout),
-		redis.DialReadTimeout(o.Timeout),
-		redis.DialWriteTimeout(o.Timeout),
-		redis.DialUseTLS(r.target.tls),
-		redis.DialTLSConfig(o.TLS),
+	var c redisConn
+	var err error
+	c.Conn, err = redis.DialContext(ctx, r.target.network, r.target.addr,
+		redis.DialContextFunc(func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := r.connect(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			end, _ := ctx.Deadline()
+			c.wire = &wire{Conn: conn, r: bufio.NewReaderSize(conn, wireBuffer), timeout: r.opts.Timeout, end: end}
+			c.stop = context.AfterFunc(r.ctx, func() { _ = plain(conn).Close() })
+			return c.wire, nil
+		}),
+		redis.DialReadTimeout(r.opts.Timeout),
+		redis.DialWriteTimeout(r.opts.Timeout),
 		redis.DialUsername(r.target.user),
 		redis.DialPassword(r.target.password),
 		redis.DialDatabase(r.target.db),
 	)
-}
-
-// bufferedConn saves system calls under redigo, whose own buffers hold 4 KiB:
-// what is written leaves when it fills the buffer or before the next read.
-type bufferedConn struct {
-	net.Conn
-	r *bufio.Reader
-	w *bufio.Writer
-}
-
-func dialBuffered(ctx context.Context, network, addr string) (net.Conn, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, network, addr)
 	if err != nil {
+		if c.stop != nil {
+			c.stop()
+		}
 		return nil, err
 	}
-	return &bufferedConn{c, bufio.NewReaderSize(c, 32<<10), bufio.NewWriterSize(c, 32<<10)}, nil
+	c.wire.end = time.Time{}
+	return &c, nil
 }
 
-func (c *bufferedConn) Write(p []byte) (int, error) { return c.w.Write(p) }
-
-func (c *bufferedConn) Read(p []byte) (int, error) {
-	if err := c.w.Flush(); err != nil {
-		return 0, err
+// connect makes the connection, with its TLS handshake.
+func (r *Redis) connect(ctx context.Context, network, addr string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, addr)
+	if err != nil || !r.target.tls {
+		return conn, err
 	}
-	return c.r.Read(p)
+	cfg := r.opts.TLS.Clone()
+	if cfg == nil {
+		cfg = &tls.Config{}
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// plain returns the connection beneath TLS, which closes without a farewell.
+func plain(c net.Conn) net.Conn {
+	if secure, ok := c.(*tls.Conn); ok {
+		return secure.NetConn()
+	}
+	return c
 }

@@ -8,7 +8,8 @@ import (
 )
 
 // lane merges calls: while as many runs as allowed are under way, calls gather,
-// and the next run takes all of them. Nobody waits for a clock.
+// and the next run takes all of them. Nobody waits for a clock. When a run finds
+// that the server is away, the calls that wait fail with it.
 type lane struct {
 	run func([]*call) error // one batch; sets the calls' marks
 	max int                 // runs at the same time
@@ -54,9 +55,9 @@ func (l *lane) do(ctx context.Context, c *call) error {
 // work runs batches until no call waits.
 func (l *lane) work() {
 	defer l.wg.Done()
+	var batch []*call
 	for {
-		batch := l.take()
-		if batch == nil {
+		if batch = l.take(batch[:0]); len(batch) == 0 {
 			return
 		}
 		err := l.run(batch)
@@ -66,22 +67,36 @@ func (l *lane) work() {
 		for _, c := range batch {
 			c.done <- err
 		}
+		if errors.As(err, new(lost)) {
+			l.fail(err)
+		}
 	}
 }
 
-// take returns the calls of the next run, without those whose caller left; nil
-// when there is none, which ends this worker.
-func (l *lane) take() []*call {
+// fail answers all calls that wait: they would only wait in vain, one after the
+// other.
+func (l *lane) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var batch []*call
+	for _, c := range l.waiting {
+		c.done <- err
+	}
+	clear(l.waiting)
+	l.waiting = l.waiting[:0]
+}
+
+// take adds the calls of the next run to batch, without those whose caller
+// left. There is none when the worker is to end.
+func (l *lane) take(batch []*call) []*call {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	k, size := 0, 0
 	for ; k < len(l.waiting); k++ {
 		c := l.waiting[k]
 		if c.gone.Load() {
 			continue
 		}
-		if len(batch) > 0 && size+len(c.marks) > laneBatch {
+		if len(batch) > 0 && (c.edit != nil || batch[0].edit != nil || size+len(c.marks) > laneBatch) {
 			break
 		}
 		batch = append(batch, c)
@@ -90,7 +105,7 @@ func (l *lane) take() []*call {
 	rest := copy(l.waiting, l.waiting[k:])
 	clear(l.waiting[rest:])
 	l.waiting = l.waiting[:rest]
-	if batch == nil {
+	if len(batch) == 0 {
 		l.running--
 	}
 	return batch

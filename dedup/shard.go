@@ -1,6 +1,9 @@
 package dedup
 
-import "sync"
+import (
+	"math"
+	"sync"
+)
 
 // shard is the part of the pending table whose metrics' hashes start alike.
 // Every method wants its lock held.
@@ -9,9 +12,11 @@ type shard struct {
 	t  table[entry]
 
 	due      []int32           // slots whose due mark nobody is raising; entry.queued
-	owed     map[uint32]uint32 // by tag: points evicted and not done yet; they hold their marks back
+	owed     map[uint32]uint32 // by tag: calls of Done still to come for evicted points; they hold their marks back
+	owedAny  uint64            // likewise, of metrics that owed had no room for; they hold back all marks
 	changed  chan struct{}     // closed when a reservation ends; nil while nobody waits
 	ended    bool              // a reservation ended since the last wake
+	required uint8             // calls of Done a point that is judged New
 	bytes    int64
 	budget   int64
 	hand     int32 // where the next eviction starts
@@ -90,17 +95,43 @@ func (sh *shard) claim(s *scratch, pts []Mark, p int32) Verdict {
 		s.markDue = append(s.markDue, e.due)
 	}
 	s.ask[p], s.slot[p] = e.ask, i
-	sh.add(i, at, point{ts: ts, by: s.call, state: reserved})
+	sh.add(i, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
 	return New
 }
 
-// keep turns a reservation into a pending point.
+// keep ends a reservation: its point is pending, unless it has been delivered.
 func (sh *shard) keep(i int32, ts int64) {
 	e := &sh.t.slots[i].val
-	if at, found := e.find(ts); found {
-		if q := &e.view()[at]; q.state == reserved {
-			sh.move(q, kept)
-		}
+	at, found := e.find(ts)
+	if !found {
+		return
+	}
+	q := &e.view()[at]
+	q.by = 0
+	switch q.state {
+	case reserved:
+		sh.move(q, kept)
+	case passed:
+		e.remove(at)
+	}
+}
+
+// recovered makes a point pending, or has it wait for one more Done.
+func (sh *shard) recovered(i int32, ts int64) {
+	e := &sh.t.slots[i].val
+	at, found := e.find(ts)
+	if !found {
+		sh.add(i, at, point{ts: ts, state: kept, need: 1})
+		return
+	}
+	q := &e.view()[at]
+	if q.need == math.MaxUint8 {
+		sh.owe(sh.t.slots[i].hash, 1)
+	} else {
+		q.need++
+	}
+	if q.state != kept {
+		sh.move(q, kept)
 	}
 }
 
@@ -112,57 +143,68 @@ func (sh *shard) move(q *point, to state) {
 	q.state = to
 }
 
-// release drops a reservation, of the call by alone if that is not 0.
+// release drops a reservation, of the call by alone if that is not 0, and the
+// calls of Done that its points were to have. Where some came nevertheless, they
+// were an evicted point's with the same timestamp, of which they are owed still.
 func (sh *shard) release(i int32, ts int64, by uint32) {
 	e := &sh.t.slots[i].val
 	at, found := e.find(ts)
-	if !found || e.view()[at].state != reserved || by != 0 && e.view()[at].by != by {
+	if !found {
 		return
 	}
-	e.remove(at)
-	sh.count(reserved, -1)
-	sh.ended = true
+	q := &e.view()[at]
+	if q.by == 0 || by != 0 && q.by != by {
+		return
+	}
+	q.by = 0
+	taken := min(q.need, sh.required)
+	q.need -= taken
+	switch {
+	case q.state == reserved:
+		e.remove(at)
+		sh.count(reserved, -1)
+		sh.ended = true
+	case q.state == kept && q.need == 0: // it had been recovered meanwhile
+		sh.move(q, delivered)
+	case q.state == passed:
+		e.remove(at)
+	}
+	if missing := sh.required - taken; missing > 0 {
+		sh.pay(sh.t.slots[i].hash, -1, uint32(missing))
+	}
 	sh.advance(i)
 }
 
-// done notes a delivered point. One that the table does not know was evicted,
-// or never judged.
+// done notes that a point was delivered once. A call too many is that of an
+// evicted point, or of one that was never judged.
 func (sh *shard) done(hash uint64, m *Mark) {
 	i := sh.t.find(hash, m.Metric)
 	if i >= 0 {
 		e := &sh.t.slots[i].val
 		if at, found := e.find(m.Timestamp); found {
-			q := &e.view()[at]
-			sh.move(q, delivered)
-			q.value = m.Value
-			sh.advance(i)
-			return
+			if q := &e.view()[at]; q.need > 0 {
+				q.value = m.Value
+				if q.need--; q.need == 0 {
+					sh.move(q, delivered)
+					sh.advance(i)
+				}
+				return
+			}
 		}
 	}
-	tag := uint32(hash)
-	n := sh.owed[tag]
-	switch {
-	case n > 1:
-		sh.owed[tag] = n - 1
-	case n == 1:
-		delete(sh.owed, tag)
-		sh.bytes -= owedBytes
-		if i >= 0 {
-			sh.advance(i)
-		}
-	}
+	sh.pay(hash, i, 1)
 }
 
 // advance moves the due mark as far as delivery allows.
 func (sh *shard) advance(i int32) {
 	s := &sh.t.slots[i]
-	if len(sh.owed) > 0 && sh.owed[uint32(s.hash)] > 0 {
+	if sh.owes(s.hash) {
 		return
 	}
 	e := &s.val
-	was, before := e.due, len(e.view())
-	rose := e.advance()
-	sh.count(delivered, int64(len(e.view())-before))
+	was := e.due
+	n, rose := e.advance()
+	sh.count(delivered, -int64(n))
 	if !rose {
 		return
 	}
