@@ -13,8 +13,9 @@ import (
 
 // Authenticator adds credentials to requests. Its methods may be called from many goroutines.
 type Authenticator interface {
-	// Authorize adds what the server, or the proxy in front of it, wants to see. The request's context bounds it. An
-	// error keeps the request from being made; the points stay, and are tried again after a backoff.
+	// Authorize sets the headers that the server, or the proxy in front of it, wants to see. A request that is sent a
+	// second time comes with those of the first. The request's context bounds it. An error keeps the request from being
+	// made; the points stay, and are tried again after a backoff.
 	Authorize(r *http.Request) error
 	// Refused is told that r, which Authorize had prepared, was answered with the status 401 or 403. It returns true
 	// when Authorize would now add something else, so that the same request is worth sending a second time at once.

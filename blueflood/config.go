@@ -79,7 +79,8 @@ type EndpointConfig struct {
 	MemoryMax int64
 	// SpoolDir is a directory that keeps the buffer, created where it is missing, so that what a Send has kept outlives
 	// the process and a loss of power. One endpoint at a time can have it, and NewEndpoint delivers what the last one left
-	// there; what was on its way when a process was killed is stored twice. Empty: the buffer is kept in memory.
+	// there; what was on its way when a process was killed is stored twice. It is for one tenant: while it holds points of
+	// another, NewEndpoint refuses it. Empty: the buffer is kept in memory.
 	SpoolDir string
 	// SpoolMax bounds the files in SpoolDir, in bytes: 64 KiB at least. Default 8 GiB.
 	SpoolMax int64

@@ -22,6 +22,7 @@ type Endpoint struct {
 	queue  *queue.Queue
 	worker *deliver.Worker
 	dead   *deliver.DeadLetters // nil without DeadLetter
+	life   context.Context      // until the worker is stopped
 	stop   context.CancelFunc
 	done   chan struct{}
 	closed atomic.Bool
@@ -36,7 +37,8 @@ type Endpoint struct {
 
 // NewEndpoint checks cfg, opens SpoolDir and DeadLetter, and starts the endpoint's goroutines, which Close ends. It does
 // not connect: a server that is down is no error. What cannot be used in cfg, be it a SpoolDir that another has open,
-// gives a *ConfigError; the error wraps ErrSpool when SpoolDir cannot be created, read or written.
+// gives a *ConfigError, one that holds points of another tenant a *SpoolTenantError; the error wraps ErrSpool when
+// SpoolDir cannot be created, read or written.
 func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -64,11 +66,10 @@ func NewEndpoint(cfg EndpointConfig) (*Endpoint, error) {
 	e.writers.New = func() any { return new(writer) }
 	e.recover()
 	e.worker = e.newWorker()
-	ctx, stop := context.WithCancel(context.Background())
-	e.stop = stop
+	e.life, e.stop = context.WithCancel(context.Background())
 	go func() {
 		defer close(e.done)
-		_ = e.worker.Run(ctx) // the context's error
+		_ = e.worker.Run(e.life) // the context's error
 	}()
 	return e, nil
 }
@@ -123,10 +124,14 @@ func (e *Endpoint) tellFailed(b record.Batch, why []deliver.Rejected) error {
 }
 
 // Flush waits until every point whose Send returned before the call was stored, given up or dropped, without waiting for
-// requests to fill. Its error is the context's.
+// requests to fill. Its error is the context's, or wraps ErrClosed when the endpoint was closed with such points left.
 func (e *Endpoint) Flush(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(e.life, func() { cancel(ErrClosed) })
+	defer stop()
 	if err := e.worker.Flush(ctx); err != nil {
-		return fmt.Errorf("blueflood: %d points not delivered yet: %w", e.Stats().PendingPoints, err)
+		return fmt.Errorf("blueflood: %d points not delivered yet: %w", e.Stats().PendingPoints, context.Cause(ctx))
 	}
 	return nil
 }

@@ -243,7 +243,8 @@ func TestHalvingSurvivesAFailure(t *testing.T) {
 	}
 }
 
-// TestListThatLeavesPointsOut is a 400 with entries for some points: the others are not stored and go again.
+// TestListThatLeavesPointsOut is a 400 with entries for some points: the others are not stored and go again, save those
+// that are too old by then.
 func TestListThatLeavesPointsOut(t *testing.T) {
 	var bodies [][]string
 	e, a := start(t, blueflood.EndpointConfig{Transport: transport(func(body []byte, _ *http.Request) *http.Response {
@@ -253,14 +254,94 @@ func TestListThatLeavesPointsOut(t *testing.T) {
 		}
 		return reply(400, `{"errors":[{"tenantId":"ten","timestamp":5,"metricName":"m001","source":"collectionTime","message":"x"}]}`)
 	})})
-	ms := points(3)
+	ms := points(4)
+	ms[1].Timestamp, ms[2].Timestamp = 5, 6
+	require.NoError(t, e.Send(within(t), ms))
+	require.NoError(t, e.Flush(within(t)))
+	require.Equal(t, map[string]string{"m001": "too_old", "m002": "too_old"}, a.failed)
+	require.Equal(t, "x", a.details["m001"], "the server says so")
+	require.Equal(t, "older than the past limit", a.details["m002"])
+	require.Equal(t, [][]string{{"m000", "m001", "m002", "m003"}, {"m000", "m003"}}, bodies)
+}
+
+// TestListInAPlan refuses a request whole, then lists one point of its first half. All that was refused once is checked
+// before it is sent again, and stays apart from newer points.
+func TestListInAPlan(t *testing.T) {
+	var bodies [][]string
+	e, a := start(t, blueflood.EndpointConfig{Transport: transport(func(body []byte, _ *http.Request) *http.Response {
+		bodies = append(bodies, namesIn(t, body))
+		switch len(bodies) {
+		case 1:
+			return reply(400, "no")
+		case 2:
+			return reply(400, `{"errors":[{"tenantId":"ten","timestamp":7,"metricName":"m001","source":"metricValue","message":"x"}]}`)
+		case 3:
+			return reply(503, "")
+		}
+		return reply(200, "")
+	}), Now: func() time.Time { return time.UnixMilli(7) }})
+	ms := points(8)
 	for i := range ms {
-		ms[i].Timestamp = 5
+		ms[i].Timestamp = 7
 	}
 	require.NoError(t, e.Send(within(t), ms))
 	require.NoError(t, e.Flush(within(t)))
-	require.Equal(t, map[string]string{"m001": "too_old"}, a.failed)
-	require.Equal(t, [][]string{{"m000", "m001", "m002"}, {"m000", "m002"}}, bodies)
+	require.Equal(t, map[string]string{"m001": "bad_value"}, a.failed)
+	require.Len(t, a.delivered, 7)
+	require.Equal(t, [][]string{
+		{"m000", "m001", "m002", "m003", "m004", "m005", "m006", "m007"},
+		{"m000", "m001", "m002", "m003"},
+		{"m000", "m002", "m003"},
+		{"m000", "m002", "m003"},
+		{"m004", "m005", "m006", "m007"},
+	}, bodies)
+}
+
+// TestHandedBackIsChecked has a point of the second half that is too old once the first half was refused in part.
+func TestHandedBackIsChecked(t *testing.T) {
+	ms := points(4)
+	ms[3].Timestamp = 7
+	var bodies [][]string
+	e, a := start(t, blueflood.EndpointConfig{Transport: transport(func(body []byte, _ *http.Request) *http.Response {
+		bodies = append(bodies, namesIn(t, body))
+		switch len(bodies) {
+		case 1:
+			return reply(400, "no")
+		case 2:
+			return reply(400, fmt.Sprintf(
+				`{"errors":[{"tenantId":"ten","timestamp":%d,"metricName":"m000","source":"metricValue","message":"x"}]}`, ms[0].Timestamp))
+		}
+		return reply(200, "")
+	})})
+	require.NoError(t, e.Send(within(t), ms))
+	require.NoError(t, e.Flush(within(t)))
+	require.Equal(t, map[string]string{"m000": "bad_value", "m003": "too_old"}, a.failed)
+	require.Equal(t, map[string]int{"m001": 1, "m002": 1}, a.delivered)
+	require.Equal(t, [][]string{{"m000", "m001", "m002", "m003"}, {"m000", "m001"}, {"m001"}, {"m002"}}, bodies)
+}
+
+// TestFlushOfAClosedEndpoint waits for nothing that will not come.
+func TestFlushOfAClosedEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e, _ := start(t, blueflood.EndpointConfig{Transport: transport(func([]byte, *http.Request) *http.Response {
+			return reply(503, "")
+		})})
+		require.NoError(t, e.Flush(t.Context()))
+		require.NoError(t, e.Send(t.Context(), points(2)))
+		flushed := make(chan error)
+		go func() { flushed <- e.Flush(context.Background()) }()
+		synctest.Wait()
+		require.Error(t, e.Close(ended()))
+		require.ErrorIs(t, <-flushed, blueflood.ErrClosed)
+		err := e.Flush(context.Background())
+		require.ErrorIs(t, err, blueflood.ErrClosed)
+		require.ErrorContains(t, err, "2 points not delivered")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		f, _ := start(t, blueflood.EndpointConfig{Transport: transport(func([]byte, *http.Request) *http.Response { return nil })})
+		require.NoError(t, f.Send(t.Context(), points(1)))
+		require.ErrorIs(t, f.Flush(ctx), context.DeadlineExceeded)
+	})
 }
 
 func TestUnconfirmedFiveTimes(t *testing.T) {

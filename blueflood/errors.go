@@ -42,6 +42,19 @@ func (e *UndeliveredError) Error() string {
 // Unwrap returns the reason why the endpoint stopped waiting.
 func (e *UndeliveredError) Unwrap() error { return e.Err }
 
+// SpoolTenantError is returned by NewEndpoint when SpoolDir holds points of another tenant than EndpointConfig names.
+type SpoolTenantError struct {
+	SpoolDir string
+	Points   int64
+	Tenant   string // whose they are
+	Instead  string // who would get them
+}
+
+func (e *SpoolTenantError) Error() string {
+	return fmt.Sprintf("blueflood: SpoolDir %q holds %d points of the tenant %q, which would go to %q: name that tenant again until they are delivered, use another SpoolDir, or deliver them with flux spool replay",
+		e.SpoolDir, e.Points, e.Tenant, e.Instead)
+}
+
 // ErrorEntry is one entry of an error list, as Blueflood sends it.
 type ErrorEntry struct {
 	TenantID   string `json:"tenantId"`

@@ -21,8 +21,8 @@ import (
 //
 // A token is replaced before it expires, in the background, while the old one is still in use. One without a time of
 // expiry that makes sense is used for an hour. A token that the server refuses, with 401 or 403, is replaced once, and
-// the request sent again. When the new one is refused too, it stays in use, and the next one is asked for after a
-// backoff.
+// the request sent again. Other requests use the old one until the new one is there: what refuses it may be one tenant of
+// many. When the new one is refused too, it stays in use, and the next one is asked for after a backoff.
 //
 // While Keystone fails, requests that need a token get a *KeystoneError at once until its Next; nothing is sent and
 // nothing is lost. It may serve several endpoints and queries.
@@ -35,10 +35,11 @@ type Keystone struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex
-	closed bool
-	token  *token // nil: none, or one that was refused
-	flight *flight
+	mu      sync.Mutex
+	closed  bool
+	token   *token // nil: none yet
+	refused bool   // the token was, and another is to be had
+	flight  *flight
 
 	failed *KeystoneError // why the last token request failed; nil when it did not
 	fails  int            // in a row
@@ -88,9 +89,10 @@ func NewKeystone(cfg KeystoneConfig) (*Keystone, error) {
 }
 
 // Authorize implements Authenticator. It waits when there is no token, and then returns the context's error, a
-// *KeystoneError, or one that wraps ErrKeystoneClosed.
+// *KeystoneError, or one that wraps ErrKeystoneClosed. Likewise it waits for another token when the header holds the one
+// that was refused.
 func (k *Keystone) Authorize(r *http.Request) error {
-	t, f, err := k.get()
+	t, f, err := k.get(r.Header.Get(tokenHeader))
 	if err != nil {
 		return err
 	}
@@ -109,21 +111,22 @@ func (k *Keystone) Authorize(r *http.Request) error {
 	return nil
 }
 
-// get returns a token that can be used, or the token request to wait for. It begins one where that is due.
-func (k *Keystone) get() (*token, *flight, error) {
+// get returns a token that can be used, or the token request to wait for. It begins one where that is due. A request that
+// had the refused token wants another.
+func (k *Keystone) get(had string) (*token, *flight, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.closed {
 		return nil, nil, ErrKeystoneClosed
 	}
 	now := k.cfg.Now()
-	if k.flight == nil && !now.Before(k.next) && (k.token == nil || !now.Before(k.token.refresh)) {
+	if k.flight == nil && !now.Before(k.next) && (k.token == nil || k.refused || !now.Before(k.token.refresh)) {
 		k.flight = &flight{done: make(chan struct{})}
 		k.wg.Add(1)
 		go k.fly(k.flight)
 	}
 	switch {
-	case k.token != nil && now.Before(k.token.expires):
+	case k.token != nil && now.Before(k.token.expires) && !(k.refused && k.token.id == had):
 		return k.token, nil, nil
 	case k.flight != nil:
 		return nil, k.flight, nil
@@ -141,7 +144,7 @@ func (k *Keystone) fly(f *flight) {
 	k.flight = nil
 	switch {
 	case failed == nil:
-		f.token, k.token = t, t
+		f.token, k.token, k.refused = t, t, false
 		k.fails, k.failed, k.next = 0, nil, time.Time{}
 		k.log.Info("blueflood: new token", "url", k.cfg.URL, "user", k.cfg.User, "tenant", t.tenant, "expires", t.expires.UTC())
 	case k.closed:
@@ -171,10 +174,14 @@ func (k *Keystone) Refused(r *http.Request, status int) bool {
 		return false
 	case k.token == nil || k.token.id != id: // somebody else was told before
 		return k.token != nil || !waits
-	case waits || now.Before(k.renewFrom): // it may be taken again sooner than there is another
+	case waits: // it may be taken again sooner than there is another
+		return false
+	case k.refused:
+		return true
+	case now.Before(k.renewFrom):
 		return false
 	}
-	k.token = nil
+	k.refused = true
 	if now.Sub(k.renewed) > 2*k.cfg.BackoffMax {
 		k.renewals = 0
 	}

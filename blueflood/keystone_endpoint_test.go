@@ -213,6 +213,83 @@ func TestKeystoneHangsAtClose(t *testing.T) {
 	k.Close()
 }
 
+// TestKeystoneSharedByTenants: one tenant's 403 leaves the others with their token, though Keystone is down by then.
+func TestKeystoneSharedByTenants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &tokens{next: func(n int) *http.Response {
+			if n == 1 {
+				return access("T1", time.Now().Add(24*time.Hour))
+			}
+			return nil
+		}}
+		k := newKeystone(t, blueflood.KeystoneConfig{Transport: f, BackoffMin: time.Second, BackoffMax: time.Minute})
+		var refused atomic.Int32
+		bluefloods := transport(func(_ []byte, r *http.Request) *http.Response {
+			if strings.Contains(r.URL.Path, "/bad/") || r.Header.Get("X-Auth-Token") != "T1" {
+				refused.Add(1)
+				return reply(403, "")
+			}
+			return reply(200, "")
+		})
+		cfg := blueflood.EndpointConfig{Auth: k, Transport: bluefloods, Tenant: "good"}
+		good, _ := start(t, cfg)
+		cfg.Tenant, cfg.BackoffMin, cfg.BackoffMax = "bad", time.Second, time.Second
+		bad, _ := start(t, cfg)
+		ingest := func(e *blueflood.Endpoint) error {
+			_, err := e.Ingest(t.Context(), points(1))
+			return err
+		}
+		require.NoError(t, ingest(good))
+		require.NoError(t, bad.Send(t.Context(), points(1)))
+		began := time.Now()
+		for time.Since(began) < time.Hour {
+			before := time.Now()
+			require.NoError(t, ingest(good))
+			require.Zero(t, time.Since(before))
+			time.Sleep(time.Second)
+		}
+		require.Positive(t, refused.Load())
+		require.Less(t, f.asked.Load(), int32(130), "no more often than once a backoff")
+		require.EqualValues(t, 1, bad.Stats().PendingPoints)
+	})
+}
+
+// TestKeystoneSaysWhen: while Keystone fails, the endpoint waits until it is asked again.
+func TestKeystoneSaysWhen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &tokens{next: func(n int) *http.Response {
+			if n <= 2 {
+				return reply(503, "", "Retry-After", "600")
+			}
+			return access("T", time.Now().Add(time.Hour))
+		}}
+		auth := &countingAuth{Authenticator: newKeystone(t, blueflood.KeystoneConfig{Transport: f})}
+		e, a := start(t, blueflood.EndpointConfig{Auth: auth, Interval: time.Second, Transport: transport(func([]byte, *http.Request) *http.Response {
+			return reply(200, "")
+		})})
+		require.NoError(t, e.Send(t.Context(), points(2)))
+		time.Sleep(19 * time.Minute)
+		synctest.Wait()
+		require.Zero(t, e.Stats().Delivered)
+		require.EqualValues(t, 2, auth.asked.Load())
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		require.Len(t, a.delivered, 2)
+		require.EqualValues(t, 3, auth.asked.Load())
+	})
+}
+
+// countingAuth counts the requests that want credentials.
+type countingAuth struct {
+	blueflood.Authenticator
+	asked atomic.Int32
+}
+
+func (c *countingAuth) Authorize(r *http.Request) error {
+	c.asked.Add(1)
+	return c.Authenticator.Authorize(r)
+}
+
 func TestKeystoneQuery(t *testing.T) {
 	ks := bluefloodtest.RunKeystone(t, alice)
 	s := bluefloodtest.RunWith(t, bluefloodtest.Options{Keystone: ks})

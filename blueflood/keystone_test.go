@@ -489,8 +489,8 @@ func TestKeystoneRefused(t *testing.T) {
 					if !k.Refused(r, status) {
 						t.Error("not sent again")
 					}
-					if again := request(t, t.Context()); k.Authorize(again) != nil || again.Header.Get("X-Auth-Token") != "T2" {
-						t.Error(again.Header)
+					if k.Authorize(r) != nil || r.Header.Get("X-Auth-Token") != "T2" {
+						t.Error(r.Header)
 					}
 				})
 			}
@@ -502,6 +502,7 @@ func TestKeystoneRefused(t *testing.T) {
 				r := request(t, t.Context())
 				require.NoError(t, k.Authorize(r), "the refused token stays in use")
 				if k.Refused(r, status) {
+					require.NoError(t, k.Authorize(r))
 					asked++
 				}
 				time.Sleep(100 * time.Millisecond)
@@ -515,6 +516,7 @@ func TestKeystoneRefused(t *testing.T) {
 				r := request(t, t.Context())
 				require.NoError(t, k.Authorize(r))
 				require.True(t, k.Refused(r, status))
+				require.NoError(t, k.Authorize(r))
 				time.Sleep(8 * time.Second)
 			}
 		})
@@ -540,12 +542,52 @@ func TestKeystoneRefusedWhileItFails(t *testing.T) {
 		require.Equal(t, "T1", tokenOf(t, k))
 		time.Sleep(time.Minute)
 		require.True(t, k.Refused(r, 401))
-		require.Error(t, k.Authorize(request(t, t.Context())))
+		require.Error(t, k.Authorize(r))
 		require.False(t, k.Refused(r, 401), "there is none, and none to be had")
+		require.Equal(t, "T1", tokenOf(t, k), "others use it")
 		time.Sleep(time.Minute)
 		require.True(t, k.Refused(r, 401), "one can be asked for")
-		require.Equal(t, "T4", tokenOf(t, k))
+		require.NoError(t, k.Authorize(r))
+		require.Equal(t, "T4", r.Header.Get("X-Auth-Token"))
+		r.Header.Set("X-Auth-Token", "T1")
 		require.True(t, k.Refused(r, 401), "another is there already")
+	})
+}
+
+// TestKeystoneRefusedToken is still valid for others until there is another, and not after its expiry.
+func TestKeystoneRefusedToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &tokens{next: func(n int) *http.Response {
+			switch {
+			case n == 2:
+				time.Sleep(5 * time.Second)
+				return nil
+			case time.Now().Before(time.Date(2000, 1, 1, 2, 0, 0, 0, time.UTC)):
+				return access(fmt.Sprint("T", n), time.Now().Add(time.Hour))
+			}
+			return reply(503, "")
+		}}
+		k := newKeystone(t, blueflood.KeystoneConfig{Transport: f, BackoffMin: time.Minute, BackoffMax: time.Minute})
+		r := request(t, t.Context())
+		require.NoError(t, k.Authorize(r))
+		require.True(t, k.Refused(r, 403))
+		began := time.Now()
+		require.Equal(t, "T1", tokenOf(t, k), "a request is under way")
+		require.Zero(t, time.Since(began))
+		require.Error(t, k.Authorize(r), "the one that was refused waits for another")
+		require.NotZero(t, time.Since(began))
+		require.Equal(t, "T1", tokenOf(t, k), "the request failed")
+		time.Sleep(time.Minute)
+		require.Equal(t, "T1", tokenOf(t, k))
+		synctest.Wait()
+		require.Equal(t, "T3", tokenOf(t, k), "asked for without anybody who waits")
+		require.EqualValues(t, 3, f.asked.Load())
+
+		time.Sleep(2 * time.Minute)
+		r = request(t, t.Context())
+		require.NoError(t, k.Authorize(r))
+		time.Sleep(2 * time.Hour)
+		require.Error(t, k.Authorize(request(t, t.Context())), "it has expired")
 	})
 }
 

@@ -156,25 +156,26 @@ func (q *Query) do(ctx context.Context, method, path string, params url.Values, 
 		return fmt.Errorf("blueflood: path %q: %w", path, err)
 	}
 	u.RawPath, u.RawQuery = escaped, params.Encode()
-	for again := false; ; again = true {
-		renewed, err := q.doOnce(ctx, method, &u, body, out)
-		if !renewed || again {
-			return err
-		}
+	h := q.target.header()
+	if body != nil {
+		h["Content-Type"] = []string{jsonType}
 	}
+	renewed, err := q.doOnce(ctx, method, &u, h, body, out)
+	if renewed {
+		_, err = q.doOnce(ctx, method, &u, h.Clone(), body, out) // the first may still be read
+	}
+	return err
 }
 
-func (q *Query) doOnce(ctx context.Context, method string, u *url.URL, body []byte, out any) (renewed bool, err error) {
+// doOnce makes one request. The credentials are put in h, which must not be changed any more.
+func (q *Query) doOnce(ctx context.Context, method string, u *url.URL, h http.Header, body []byte, out any) (renewed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, q.target.timeout)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return false, fmt.Errorf("blueflood: %w", err)
 	}
-	r.Header = q.target.header()
-	if body != nil {
-		r.Header.Set("Content-Type", jsonType)
-	}
+	r.Header = h
 	if q.target.auth != nil {
 		if err := q.target.auth.Authorize(r); err != nil {
 			return false, fmt.Errorf("blueflood: no credentials: %w", err)

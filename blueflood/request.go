@@ -18,6 +18,7 @@ type request struct {
 	local  []deliver.Rejected // points that cannot be sent; Index counts within batch
 	body   *body
 	plain  []byte
+	time   rowTime
 	packed bytes.Buffer
 	zip    *gzip.Writer // nil without compression
 }
@@ -47,7 +48,7 @@ func (r *request) fill(b record.Batch, most int, w window) {
 			if r.rows > 0 {
 				buf = append(buf, ',')
 			}
-			buf = r.enc.append(buf, &p)
+			buf = r.enc.append(buf, &p, &r.time)
 			if len(buf) < r.limit { // the bracket fits too
 				r.rows++
 				continue

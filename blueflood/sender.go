@@ -24,8 +24,9 @@ const (
 //
 // What it could not deliver, it remembers as a plan: the sizes, in points, of the next requests from the front of the
 // batch. A request that fails becomes a plan of one, so that the very same points go again, and its counts of trouble
-// stay true. A request that is refused whole is replaced in the plan by its halves. The plan is bound to the bytes of
-// the points it is about, and forgotten when the next batch does not begin with them.
+// stay true. A request that is refused whole is replaced in the plan by its halves, and one of which the server lists the
+// culprits by the others. The plan is bound to the bytes of the points it is about, and forgotten when the next batch
+// does not begin with them.
 type ingestSender struct {
 	cfg    *EndpointConfig
 	target *target
@@ -71,9 +72,11 @@ func (s *ingestSender) Send(ctx context.Context, b record.Batch) (deliver.Result
 			s.remember(b.Skip(res.Taken))
 			s.handBack(&res)
 			return res, nil
-		case len(res.Retry) > 0:
+		case len(res.Retry) > 0: // the others of a list, ahead of what is left of the plan
+			n := len(res.Retry)
 			s.handBack(&res)
-			s.plan = nil
+			s.plan = slices.Insert(s.plan, 0, n)
+			s.rememberAt(b, res.Retry)
 			return res, nil
 		case len(s.plan) == 0:
 			return res, nil
@@ -244,6 +247,21 @@ func (s *ingestSender) planned() int {
 // remember binds the plan to the front of b.
 func (s *ingestSender) remember(b record.Batch) {
 	s.sum = maphash.Bytes(s.seed, b.First(s.planned()).Points())
+}
+
+// rememberAt binds the plan to the points of b at the indices, which ascend: the next batch begins with them.
+func (s *ingestSender) rememberAt(b record.Batch, indices []int) {
+	var h maphash.Hash
+	h.SetSeed(s.seed)
+	var p record.Point
+	c := b.Cursor()
+	for i := 0; len(indices) > 0 && c.Next(&p); i++ {
+		if indices[0] == i {
+			_, _ = h.Write(c.Raw())
+			indices = indices[1:]
+		}
+	}
+	s.sum = h.Sum64()
 }
 
 // recall forgets the plan unless b begins with the points that it is about.

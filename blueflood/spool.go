@@ -18,6 +18,11 @@ func (c *EndpointConfig) openQueue() (*queue.Queue, error) {
 	}
 	q, err := queue.Open(o)
 	switch {
+	case err == nil && c.SpoolDir != "":
+		if err := c.claimSpool(q); err != nil {
+			return nil, errors.Join(err, q.Release())
+		}
+		return q, nil
 	case err == nil:
 		return q, nil
 	case errors.Is(err, queue.ErrInUse):

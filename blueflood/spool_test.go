@@ -108,6 +108,98 @@ func TestSpoolSurvivesTheProcess(t *testing.T) {
 	require.Zero(t, pendingIn(t, killed))
 }
 
+// TestSpoolOfAnotherTenant has the tenant change while points are pending, and later.
+func TestSpoolOfAnotherTenant(t *testing.T) {
+	noLeaks(t)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "tenant")
+	var up atomic.Bool
+	var paths []string
+	cfg := blueflood.EndpointConfig{
+		URL: "http://me:hunter2@blueflood.example", SpoolDir: dir, Interval: time.Millisecond,
+		Transport: transport(func(_ []byte, r *http.Request) *http.Response {
+			if up.Load() {
+				paths = append(paths, r.URL.EscapedPath())
+				return reply(200, "")
+			}
+			return reply(503, "")
+		}),
+	}
+	open := func(tenant string) (*blueflood.Endpoint, error) {
+		cfg.Tenant = tenant
+		return blueflood.NewEndpoint(cfg)
+	}
+	refused := func(last, now string) {
+		t.Helper()
+		_, err := open(now)
+		var bad *blueflood.SpoolTenantError
+		require.ErrorAs(t, err, &bad)
+		require.Equal(t, blueflood.SpoolTenantError{SpoolDir: dir, Points: 3, Tenant: last, Instead: now}, *bad)
+		require.ErrorContains(t, err, fmt.Sprintf("holds 3 points of the tenant %q, which would go to %q: name that tenant again", last, now))
+		require.Equal(t, 3, pendingIn(t, dir), "nothing is lost, and nobody holds it")
+	}
+	const odd = `a "b c\ ï`
+	e, err := open("first")
+	require.NoError(t, err)
+	require.NoError(t, e.Close(within(t)))
+	e, err = open(odd)
+	require.NoError(t, err, "nothing is pending")
+	require.NoError(t, e.Send(within(t), points(3)))
+	require.Error(t, e.Close(ended()))
+	refused(odd, "other")
+	refused(odd, "first")
+
+	// What says whose points they are may be lost or damaged: they stay deliverable.
+	good, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NotContains(t, string(good), "hunter2")
+	for n := range good {
+		require.NoError(t, os.WriteFile(file, good[:n], 0o600))
+		e, err = open("heir")
+		require.NoError(t, err)
+		require.Error(t, e.Close(ended()))
+		refused("heir", odd)
+		broken := append([]byte{}, good...)
+		broken[n] ^= 1
+		require.NoError(t, os.WriteFile(file, broken, 0o600))
+		e, err = open("heir")
+		require.NoError(t, err)
+		require.Error(t, e.Close(ended()))
+	}
+	require.NoError(t, os.Remove(file))
+	e, err = open("heir")
+	require.NoError(t, err, "from before such a file was kept")
+	require.Error(t, e.Close(ended()))
+	refused("heir", "other")
+
+	up.Store(true)
+	e, err = open("heir")
+	require.NoError(t, err)
+	require.NoError(t, e.Close(within(t)))
+	require.Equal(t, []string{"/v2.0/heir/ingest"}, paths)
+	e, err = open("other")
+	require.NoError(t, err)
+	require.NoError(t, e.Close(within(t)))
+}
+
+// TestSpoolTenantCannotBeNoted still delivers, and does not take the old note for the new tenant's.
+func TestSpoolTenantCannotBeNoted(t *testing.T) {
+	cfg := blueflood.EndpointConfig{SpoolDir: t.TempDir(), Tenant: "first", Interval: time.Millisecond,
+		Transport: transport(func([]byte, *http.Request) *http.Response { return reply(503, "") })}
+	e, err := blueflood.NewEndpoint(cfg)
+	require.NoError(t, err)
+	require.NoError(t, e.Close(within(t)))
+	require.NoError(t, os.Mkdir(filepath.Join(cfg.SpoolDir, "tenant.next"), 0o700))
+	for range 2 {
+		cfg.Tenant = "second"
+		e, err = blueflood.NewEndpoint(cfg)
+		require.NoError(t, err)
+		require.NoFileExists(t, filepath.Join(cfg.SpoolDir, "tenant"))
+		require.NoError(t, e.Send(within(t), points(1)))
+		require.Error(t, e.Close(ended()))
+	}
+}
+
 func TestSpoolIsKeptByClose(t *testing.T) {
 	noLeaks(t)
 	cfg := blueflood.EndpointConfig{

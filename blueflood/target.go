@@ -109,28 +109,33 @@ type answer struct {
 // post sends the body once, or a second time with new credentials when those it had were refused. The answer is read
 // to its end and closed.
 func (t *target) post(ctx context.Context, b *body, now func() time.Time) answer {
-	for again := false; ; again = true {
-		a, renewed := t.postOnce(ctx, b, now)
-		if !renewed || again {
-			return a
-		}
+	h := t.header()
+	h["Content-Type"] = []string{jsonType}
+	if b.encoding != "" {
+		h["Content-Encoding"] = []string{b.encoding}
 	}
+	a, renewed := t.postOnce(ctx, b, h, now)
+	if renewed {
+		a, _ = t.postOnce(ctx, b, h.Clone(), now) // the first may still be read
+	}
+	return a
 }
 
-func (t *target) postOnce(ctx context.Context, b *body, now func() time.Time) (a answer, renewed bool) {
+// postOnce sends the body once. The credentials are put in h, which must not be changed any more.
+func (t *target) postOnce(ctx context.Context, b *body, h http.Header, now func() time.Time) (a answer, renewed bool) {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
 	r := (&http.Request{
-		Method: http.MethodPost, URL: t.ingest, Host: t.ingest.Host, Header: t.header(),
+		Method: http.MethodPost, URL: t.ingest, Host: t.ingest.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(b.data)),
 	}).WithContext(ctx)
-	r.Header["Content-Type"] = []string{jsonType}
-	if b.encoding != "" {
-		r.Header["Content-Encoding"] = []string{b.encoding}
-	}
 	if t.auth != nil {
 		if err := t.auth.Authorize(r); err != nil {
-			return answer{err: fmt.Errorf("blueflood: no credentials: %w", err)}, false
+			a.err = fmt.Errorf("blueflood: no credentials: %w", err)
+			if failed, ok := errors.AsType[*KeystoneError](err); ok {
+				a.retryAfter = min(max(0, failed.Next.Sub(now())), maxWait)
+			}
+			return a, false
 		}
 	}
 	r.Body = b.open()

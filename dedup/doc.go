@@ -9,7 +9,8 @@
 // A [Store] holds the marks: [Memory] in the process, [Redis] in a server that
 // several gateways and Skyline itself may share. A [Filter] judges the points
 // of a request, remembers what is accepted and not yet delivered, and raises
-// the marks once it is.
+// the marks once every required destination has it. An [Editor] lets people look at
+// marks and mend them.
 //
 // Timestamps are Unix milliseconds throughout. Metric names are compared byte
 // for byte; the caller brings them into canonical form.

@@ -51,6 +51,39 @@ func ExampleMemory() {
 	// Output: 1478021700000 1
 }
 
+// A host whose clock was ahead has left a mark that mutes its metric.
+func ExampleEditor() {
+	ctx := context.Background()
+	var s dedup.Editor = &dedup.Memory{} // or a Redis
+	_ = s.Raise(ctx, []dedup.Mark{{Metric: []byte("a.b"), Timestamp: 1795293240000, Value: 1}})
+	stored, _ := s.Get(ctx, []byte("a.b"))
+	fmt.Println(stored.Mark.Timestamp)
+	_ = s.Set(ctx, dedup.Mark{Metric: []byte("a.b"), Timestamp: 1478021700000, Value: 1})
+	stored, _ = s.Get(ctx, []byte("a.b"))
+	fmt.Println(stored.Mark.Timestamp)
+	// Output:
+	// 1795293240000
+	// 1478021700000
+}
+
+// Two destinations must have a point before its metric's mark rises.
+func ExampleFilter_required() {
+	ctx := context.Background()
+	s := &dedup.Memory{}
+	f := &dedup.Filter{Store: s, Required: 2}
+	pts := []dedup.Mark{{Metric: []byte("a.b"), Timestamp: 1478021700000, Value: 1}}
+	_ = f.Judge(ctx, pts, make([]dedup.Verdict, 1))
+	f.Kept(pts)
+	for range 2 { // each destination for itself, whenever it has the points
+		_ = f.Done(ctx, pts)
+		stored, _ := s.Get(ctx, []byte("a.b"))
+		fmt.Println(stored.Mark.Timestamp == 1478021700000)
+	}
+	// Output:
+	// false
+	// true
+}
+
 func ExampleNewRedis() {
 	srv, err := miniredis.Run()
 	if err != nil {

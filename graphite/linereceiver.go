@@ -55,8 +55,8 @@ type readWork struct {
 //
 // When a sender half-closes, Serve closes too, but only after h has kept everything that was read and Sync, if set, has
 // returned. If one of them returns an error, or a line was cut short by the receiver's own end, the connection is reset
-// instead. A unix socket has no reset; there a byte, "!", comes before the end of file, which a sender must then not take
-// for a confirmation.
+// instead, and so it is when the process is killed. A unix socket has no reset; there a byte, "!", comes before the end of
+// file, which a sender must then not take for a confirmation, but a kill looks like an end in order.
 //
 // When ctx ends, Serve accepts no more, reads what has arrived, hands it on, closes the connections and returns nil.
 // What h has not taken by then within DrainTimeout it will not get: the context that h gets ends, and h must return.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,7 +111,8 @@ type Worker struct {
 type recEnd struct {
 	pos  queue.Pos
 	end  uint64
-	lost uint64 // points that cannot be read and have no ordinal
+	lost uint64    // points that cannot be read and have no ordinal
+	due  time.Time // when they must go, with Linger
 }
 
 // New returns a worker that Run starts.
@@ -176,12 +178,16 @@ func (w *Worker) gather() bool {
 			w.passOver(rec, pos, err)
 			return false
 		}
-		if w.buf.n == 0 && w.o.Linger > 0 {
-			w.linger = time.Now().Add(w.o.Linger)
+		r := recEnd{pos: pos}
+		if w.o.Linger > 0 {
+			r.due = time.Now().Add(w.o.Linger)
 		}
-		b = w.reread(b, pos)
-		w.buf.add(b)
-		w.ends = append(w.ends, recEnd{pos: pos, end: w.ordinal()})
+		if w.buf.n == 0 {
+			w.linger = r.due
+		}
+		w.buf.add(w.reread(b, pos))
+		r.end = w.ordinal()
+		w.ends = append(w.ends, r)
 	}
 	return true
 }
@@ -270,12 +276,19 @@ func (w *Worker) send(ctx context.Context) {
 		w.fails = 0 // else only a confirmation shows that anything works
 	}
 	w.settle(res)
-	if w.buf.n > 0 && w.o.Linger > 0 {
-		w.linger = time.Now().Add(w.o.Linger)
-	}
+	w.linger = w.due()
 	if res.RetryAfter > 0 {
 		w.pause(ctx, res.RetryAfter)
 	}
+}
+
+// due is when the oldest point that Send has not taken must go.
+func (w *Worker) due() time.Time {
+	i := sort.Search(len(w.ends), func(i int) bool { return w.ends[i].end > w.base })
+	if w.o.Linger == 0 || i == len(w.ends) {
+		return time.Time{}
+	}
+	return w.ends[i].due
 }
 
 // settle sorts the points that a Send took into the window, the rejected and those to be sent again.

@@ -392,6 +392,55 @@ func TestClosedQueueIsDeliveredAndRests(t *testing.T) {
 	})
 }
 
+// TestLingerOfATail has a sender that is slow to take some of a backlog: what it leaves goes by its own deadline, not by
+// one that begins anew.
+func TestLingerOfATail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []time.Duration
+		start := time.Now()
+		s := &fakeSender{}
+		s.send = func(n []string) (Result, error) {
+			sent = append(sent, time.Since(start))
+			s.mu.Unlock()
+			time.Sleep(10 * time.Second)
+			s.mu.Lock()
+			return Result{Taken: min(5, len(n))}, nil
+		}
+		r := newRig(t, s, func(o *Options) {
+			o.Linger = 30 * time.Second
+			o.Full = func(points, _ int) bool { return points >= 5 }
+		})
+		for range 4 {
+			r.add(t, 3)
+		}
+		stop := r.run(t)
+		r.pass(5 * time.Second)
+		r.add(t, 1) // is read at 10 s
+		r.pass(time.Minute)
+		require.Equal(t, []time.Duration{0, 10 * time.Second, 30 * time.Second}, sent)
+		require.Equal(t, upTo(13), r.delivered)
+		stop()
+	})
+}
+
+// TestLingerOfARecordThatIsCut has a sender that takes half of a record, late: the rest of it is overdue at once.
+func TestLingerOfARecordThatIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent []int
+		start := time.Now()
+		s := &fakeSender{send: func(n []string) (Result, error) {
+			sent = append(sent, int(time.Since(start)/time.Second))
+			return Result{Taken: min(3, len(n))}, nil
+		}}
+		r := newRig(t, s, func(o *Options) { o.Linger = 30 * time.Second })
+		stop := r.run(t)
+		r.add(t, 5)
+		r.pass(time.Minute)
+		require.Equal(t, []int{30, 30}, sent)
+		stop()
+	})
+}
+
 func TestLingerAndFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()

@@ -125,7 +125,7 @@ func (d *disk) commitRun() (more bool) {
 		return false
 	}
 	g := d.out.seg
-	n, data := d.batch.run(d.segSize-g.end, g.nonce)
+	n, data := d.batch.run(min(d.segSize-g.end, d.runMax), g.nonce)
 	_, err := d.out.f.Write(data)
 	if err == nil {
 		err = d.out.f.Sync()

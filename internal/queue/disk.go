@@ -9,7 +9,8 @@ import (
 
 const (
 	maxSegment = 16 << 20
-	minBuffer  = 4 << 20 // what may wait to be committed, at the least
+	minBuffer  = 4 << 20 // what may wait to be committed, at the least, and what one sync may cover then
+	dropBuffer = 8 << 20 // what may wait, at the least, with DropOldest: who appends may not be able to wait
 )
 
 // disk is a queue that a directory keeps. One goroutine, the committer, does all that changes the directory; those who
@@ -18,7 +19,8 @@ type disk struct {
 	opts    Options
 	fs      fileSystem
 	segSize int64
-	bufMax  int64
+	bufMax  int64 // what may wait to be committed
+	runMax  int64 // what one sync covers of it, so that the rest need not wait for room for long
 	report  Report
 	lock    interface{ Close() error }
 	wakeup  chan struct{} // for the committer
@@ -54,6 +56,8 @@ type disk struct {
 	retryAt  time.Time // while failing
 	closed   bool
 	released bool
+
+	reopening bool // reader.retry is to come
 
 	out    output // the committer's
 	reader reader // has a lock of its own, taken before mu

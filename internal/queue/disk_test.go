@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -784,6 +785,39 @@ func TestASegmentThatCannotBeOpenedForAWhile(t *testing.T) {
 	})
 }
 
+// TestASegmentThatCannotBeOpenedIsReportedOnceASecond has commits wake a reader that cannot open a file.
+func TestASegmentThatCannotBeOpenedIsReportedOnceASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newForgetful()
+		var log bytes.Buffer
+		q := openIn(t, m, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		opened := 0
+		m.fail = func(op, _ string) error {
+			if op == "open" {
+				opened++
+				return syscall.EMFILE
+			}
+			return nil
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		read := make(chan error, 1)
+		go func() { _, _, err := q.Next(ctx, 0, nil); read <- err }()
+		for range 55 {
+			mustAppend(t, q, "record", 1)
+			synctest.Wait()
+			time.Sleep(openRetry / 20)
+		}
+		require.GreaterOrEqual(t, opened, 55, "it is tried at every commit")
+		require.Equal(t, 3, strings.Count(log.String(), "cannot be opened"))
+		m.mu.Lock()
+		m.fail = nil
+		m.mu.Unlock()
+		require.NoError(t, <-read)
+		cancel()
+		require.NoError(t, q.Release())
+	})
+}
+
 func TestInspect(t *testing.T) {
 	m, path := build(t, "first", "second", "third")
 	bad := m.read(path)
@@ -934,6 +968,58 @@ func TestReservationsHoldTheBuffer(t *testing.T) {
 		require.Equal(t, 2, q.Stats().Records)
 		require.NoError(t, q.Release())
 	})
+}
+
+// TestBusy tells a disk that is slower than those who append from a bound that is reached.
+func TestBusy(t *testing.T) {
+	for _, drop := range []bool{false, true} {
+		t.Run(fmt.Sprint(drop), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newForgetful()
+				q := openIn(t, m, func(o *Options) { o.MaxBytes, o.DropOldest = 16<<20, drop })
+				hold := make(chan struct{})
+				m.fail = func(op, _ string) error {
+					if op == "sync" {
+						m.mu.Unlock()
+						<-hold
+						m.mu.Lock()
+					}
+					return nil
+				}
+				rec := make([]byte, 512<<10)
+				n := 0
+				for ; ; n++ {
+					if _, err := q.AppendAsync(expiredContext(), rec, 1); err != nil {
+						require.ErrorIs(t, err, ErrFull)
+						require.ErrorIs(t, err, ErrBusy)
+						break
+					}
+				}
+				require.Equal(t, map[bool]int{false: minBuffer, true: dropBuffer}[drop]/(len(rec)+headerSize), n, "as many as the buffer holds")
+				waiting := make(chan error, 1)
+				go func() {
+					_, err := q.AppendAsync(context.Background(), rec, 1)
+					waiting <- err
+				}()
+				synctest.Wait()
+				require.Empty(t, waiting)
+				close(hold)
+				require.NoError(t, <-waiting)
+				require.Zero(t, q.Stats().Dropped)
+				if !drop {
+					for {
+						synctest.Wait()
+						if _, err := q.Append(expiredContext(), rec, 1); err != nil {
+							require.ErrorIs(t, err, ErrFull)
+							require.NotErrorIs(t, err, ErrBusy)
+							break
+						}
+					}
+				}
+				require.NoError(t, q.Release())
+			})
+		})
+	}
 }
 
 // TestDropOldestWaitsForACommit appends, with a clock that never makes a commit due, what must be committed before it can

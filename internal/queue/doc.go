@@ -74,11 +74,11 @@
 //
 // # Writing
 //
-// One goroutine writes. It takes all records that wait, fills in their headers, writes as many as fit in the segment,
-// syncs, and only then lets their Appends return and readers see them; meanwhile others gather. A segment takes records
-// up to a sixteenth of the bound, 16 MiB at most, or one that is larger; the next one's name is synced before anything
-// is written to it. Open never appends to a file that is there, but syncs the newest, so that what a killed process
-// left to the page cache lasts as well.
+// One goroutine writes. It takes all records that wait, fills in their headers, writes as many as fit in the segment, but
+// no more than 4 MiB or twice CommitBytes at once, syncs, and only then lets their Appends return and readers see them;
+// meanwhile others gather. A segment takes records up to a sixteenth of the bound, 16 MiB at most, or one that is larger;
+// the next one's name is synced before anything is written to it. Open never appends to a file that is there, but syncs
+// the newest, so that what a killed process left to the page cache lasts as well.
 //
 // When a write or a sync fails, the segment is cut back to what was synced, as far as that works, and never written to
 // again. What was not yet synced is written to a new segment, first after 100 ms, then after up to 2 s, and at once when
@@ -95,5 +95,6 @@
 // Readers see what is committed. They read the files in pieces of 256 KiB, or of one record if that is larger. Where the
 // records end that were read and are not acknowledged is remembered, so that Ack reads nothing: 56 bytes for each of the
 // first 32,768; what is beyond them, or was never read, Ack looks up in the files. Besides that and what waits to be
-// committed (4 MiB, or twice CommitBytes, reservations included), a queue keeps some hundred bytes a segment in memory.
+// committed (4 MiB, with DropOldest 8 MiB, or twice CommitBytes, reservations included), a queue keeps some hundred bytes
+// a segment in memory.
 package queue

@@ -11,6 +11,9 @@ import (
 var (
 	// ErrFull is wrapped by what Append returns when there was no room until its context ended.
 	ErrFull = errors.New("queue: full")
+	// ErrBusy is wrapped besides ErrFull where the bound leaves room, or DropOldest would make it, but not before more of
+	// what waits to be committed has been: the disk is slower than those who append, no more.
+	ErrBusy = errors.New("queue: waits for its disk")
 	// ErrTooBig is wrapped by what Append returns for a record of more than half the queue's bound: it could stand
 	// in nobody's way but its own.
 	ErrTooBig = errors.New("queue: record too big")

@@ -180,7 +180,7 @@ func (d *disk) damage(g *segment, gap gap) {
 }
 
 // unopened deals with a segment that cannot be opened to be read from start. It returns whether it is gone for good;
-// otherwise those who read are woken later.
+// otherwise those who read are woken later: that is said, and arranged, once every openRetry.
 func (d *disk) unopened(g *segment, start place, after Pos, err error) (gone bool) {
 	if missing(err) {
 		d.mu.Lock()
@@ -191,13 +191,18 @@ func (d *disk) unopened(g *segment, start place, after Pos, err error) (gone boo
 		d.blank(g, end, after)
 		return true
 	}
-	d.opts.Logger.Error("a segment cannot be opened", "dir", d.opts.Dir, "file", g.name(), "error", err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.readable = min(d.readable, after)
+	if d.reopening { // a commit in between has woken the reader
+		return false
+	}
+	d.reopening = true
+	d.opts.Logger.Error("a segment cannot be opened", "dir", d.opts.Dir, "file", g.name(), "error", err)
 	d.reader.retry = time.AfterFunc(openRetry, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
+		d.reopening = false
 		d.readable = d.kept
 		d.notify()
 	})

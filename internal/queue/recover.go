@@ -24,10 +24,14 @@ func openDisk(o Options) (*disk, error) {
 	d := &disk{
 		opts: o, fs: o.fs, lock: lock,
 		segSize: min(o.MaxBytes/16, maxSegment),
-		bufMax:  max(minBuffer, 2*int64(o.CommitBytes)),
+		runMax:  max(minBuffer, 2*int64(o.CommitBytes)),
 		wakeup:  make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		round:   make(chan struct{}),
+	}
+	d.bufMax = d.runMax
+	if o.DropOldest {
+		d.bufMax = max(d.bufMax, dropBuffer)
 	}
 	d.line.grant = d.grant
 	if err := d.recover(); err != nil {

@@ -30,6 +30,8 @@ func (d *disk) acquire(ctx context.Context, size int) (held int64, err error) {
 		return held, nil
 	case d.failing != nil:
 		return 0, fmt.Errorf("%w: %w", d.failing, ctx.Err())
+	case d.opts.DropOldest || need <= d.opts.MaxBytes-d.taken():
+		return 0, fmt.Errorf("%w: %w: %d bytes are to be committed in %s: %w", ErrFull, ErrBusy, d.buffered(), d.opts.Dir, ctx.Err())
 	}
 	return 0, fmt.Errorf("%w: %d of %d bytes taken in %s: %w", ErrFull, d.taken(), d.opts.MaxBytes, d.opts.Dir, ctx.Err())
 }

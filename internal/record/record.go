@@ -139,6 +139,12 @@ func pointSize(b []byte) int {
 	if len(b) < fixedSize+1 {
 		return -1
 	}
+	if b[0]&extraBit == 0 && b[1] < 0x80 { // nearly all of them
+		if size := 2 + int(b[1]) + 16; size <= len(b) {
+			return size
+		}
+		return -1
+	}
 	size, ok := skipField(b, 1, 16)
 	if !ok {
 		return -1

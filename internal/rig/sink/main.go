@@ -84,6 +84,7 @@ func (s *sink) accept(l net.Listener, read func(*bufio.Reader, func(point)) erro
 		s.conns++
 		c := &conn{TCPConn: nc.(*net.TCPConn), sink: s, id: s.conns}
 		s.mu.Unlock()
+		_ = c.SetLinger(0) // so that a kill does not end in order a connection whose last bytes were not written down
 		go c.serve(read)
 	}
 }
@@ -106,9 +107,10 @@ func (c *conn) serve(read func(*bufio.Reader, func(point)) error) {
 		c.out = fmt.Appendf(c.out, "%d %d %s %s %s .\n", os.Getpid(), c.id, p.name, p.value, p.timestamp)
 	})
 	c.write()
-	if err != io.EOF {
+	if err == io.EOF {
+		_ = c.SetLinger(-1)
+	} else {
 		log.Printf("connection %d: %v", c.id, err)
-		_ = c.SetLinger(0)
 	}
 	_ = c.Close()
 }
