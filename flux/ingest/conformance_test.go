@@ -1,9 +1,7 @@
 package ingest_test
 
 import (
-	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -12,9 +10,11 @@ import (
 	"github.com/fluxmetrics/fluxkit/flux/ingest"
 )
 
-// TestConformance holds what Flux answers to typical requests, with its defects mended. 0 means accepted.
+const documented = `{"metric":"vista.nodes.skyline-1.cpu.user","timestamp":"1478021700","value":"1.0","key":"YOURown32charSkylineAPIkeySecret"}`
+
+// TestConformance holds what is made of typical requests, with the defects of Flux mended: the names of the points that
+// are taken, or the status of a refusal. What an answer is besides, and all about keys, is the gateway's.
 func TestConformance(t *testing.T) {
-	const n = 1795293175
 	code := func(err error) int {
 		t.Helper()
 		if err == nil {
@@ -24,57 +24,78 @@ func TestConformance(t *testing.T) {
 		require.ErrorAs(t, err, &e)
 		return e.Code
 	}
-	query := func(want int, query string) {
+	check := func(what, prefix string, p *ingest.Parser, req *ingest.Request, err error, status int, names []string) {
 		t.Helper()
-		_, err := get(t, query)
-		require.Equal(t, want, code(err), query)
+		if err == nil {
+			err = p.Validate(rules(), prefix)
+		}
+		require.Equal(t, status, code(err), what)
+		var got []string
+		if err == nil {
+			for _, it := range req.Items {
+				got = append(got, string(it.Name))
+			}
+		}
+		require.Equal(t, names, got, what)
 	}
-	query(0, fmt.Sprintf("metric=a.b&timestamp=%d&value=1.0&key=K", n))
-	for _, ts := range []any{n - 3700, n + 90, n * 1000, "1795293175.5", "abc"} {
-		query(http.StatusBadRequest, fmt.Sprintf("metric=a.b&timestamp=%v&value=1.0&key=K", ts))
+	const bad = http.StatusBadRequest
+	for _, c := range []struct {
+		what, query string
+		status      int
+		names       []string
+	}{
+		{"good", "metric=a.b&timestamp=1795293175&value=1.0&key=K", 0, []string{"a.b"}},
+		{"too old", "metric=a.b&timestamp=1795289475&value=1.0&key=K", bad, nil},
+		{"at the limit", "metric=a.b&timestamp=1795289575&value=1.0&key=K", 0, []string{"a.b"}},
+		{"in the future", "metric=a.b&timestamp=1795293265&value=1.0&key=K", bad, nil},
+		{"at that limit", "metric=a.b&timestamp=1795293235&value=1.0&key=K", 0, []string{"a.b"}},
+		{"milliseconds", "metric=a.b&timestamp=1795293175000&value=1.0&key=K", bad, nil},
+		{"half a second", "metric=a.b&timestamp=1795293175.5&value=1.0&key=K", bad, nil},
+		{"no timestamp", "metric=a.b&timestamp=abc&value=1.0&key=K", bad, nil},
+		{"not a number", "metric=a.b&timestamp=1795293175&value=nan&key=K", bad, nil},
+		{"half a tag", "metric=a;b&timestamp=1795293175&value=1&key=K", bad, nil},
+		{"a tag", "metric=a;b=c&timestamp=1795293175&value=1&key=K", 0, []string{"a;b=c"}},
+		{"unknown parameter", "metric=a.b&value=1&what=2", bad, nil},
+	} {
+		var p ingest.Parser
+		req, err := p.Query(c.query)
+		check(c.what, "", &p, req, err, c.status, c.names)
 	}
-	query(http.StatusBadRequest, "metric=a.b&value=nan&key=K")
-	query(http.StatusBadRequest, "metric=a;b&value=1&key=K")
 
-	body := func(want int, body string) {
-		t.Helper()
-		items, err := post(t, body)
-		require.Equal(t, want, code(err), body)
-		require.Equal(t, want != 0, items == nil)
+	now := `{"metric":"vista.nodes.skyline-1.cpu.user","timestamp":"1795293175","value":"1.0","key":"K"}`
+	for _, c := range []struct {
+		what, prefix, body string
+		status             int
+		names              []string
+	}{
+		{"documented, with a timestamp of now", "", now, 0, []string{"vista.nodes.skyline-1.cpu.user"}},
+		{"documented, to the letter", "", documented, bad, nil},
+		{"empty object", "", `{}`, bad, nil},
+		{"array", "", `[1]`, bad, nil},
+		{"broken JSON", "", `{"metric"`, bad, nil},
+		{"empty body", "", ``, bad, nil},
+		{"good, bad, good", "", `{"metrics":[{"metric":"a","value":1},{"metric":"b","timestamp":1,"value":1},{"metric":"c","value":1}]}`, bad, nil},
+		{"one under the prefix", "k", `{"metrics":[{"metric":"a","value":1},{"metric":"k.b","value":1},{"metric":"c","value":1}]}`, 0, []string{"k.a", "k.b", "k.c"}},
+		{"old, with fill", "", `{"metric":"a","timestamp":1478021700,"value":1,"fill":"true"}`, 0, []string{"a"}},
+		{"the same point twice, for the filter", "", `{"metrics":[` + `{"metric":"a","value":1},{"metric":"a","value":1}]}`, 0, []string{"a", "a"}},
+	} {
+		var p ingest.Parser
+		req, err := p.JSON([]byte(c.body))
+		check(c.what, c.prefix, &p, req, err, c.status, c.names)
 	}
-	const documented = `{"metric":"vista.nodes.skyline-1.cpu.user","timestamp":"%d","value":"1.0","key":"YOURown32charSkylineAPIkeySecret"}`
-	body(0, fmt.Sprintf(documented, n))
-	body(http.StatusBadRequest, fmt.Sprintf(documented, 1478021700))
-	for _, s := range []string{"{}", "[1]", `{"metric"`, ""} {
-		body(http.StatusBadRequest, s)
-	}
-	body(http.StatusBadRequest, fmt.Sprintf(`{"metrics":[{"metric":"a","timestamp":%d,"value":1},{"metric":"b","timestamp":1,"value":1},{"metric":"c","value":1}]}`, n))
-	body(0, `{"metric":"a","timestamp":1478021700,"value":1,"fill":"true"}`)
 
-	// A key without a parameter is for the caller to refuse, before the rest is looked at.
 	var p ingest.Parser
-	req, err := p.Query("metric=a.b&value=nan")
-	require.NoError(t, err)
-	require.False(t, req.HasKey)
+	req, err := p.Telegraf([]byte(`{"metrics":[{"fields":{"s":"ok","b":true},"name":"m","tags":{"host":"h"},"timestamp":1795293175}]}`), ingest.Telegraf{})
+	check("telegraf without a number", "", &p, req, err, 0, nil)
+	require.Len(t, req.Rejected, 2)
+}
 
-	// Without the window the documented request is accepted as it stands.
-	req, err = p.JSON(fmt.Appendf(nil, documented, 1478021700))
+// Without the window the documented request is accepted as it stands.
+func TestConformanceWithoutWindow(t *testing.T) {
+	var p ingest.Parser
+	req, err := p.JSON([]byte(documented))
 	require.NoError(t, err)
 	require.Equal(t, "YOURown32charSkylineAPIkeySecret", string(req.Key))
 	require.NoError(t, p.Validate(ingest.Rules{MaxFuture: time.Minute, Now: now}, ""))
 	require.Equal(t, []ingest.Item{item("vista.nodes.skyline-1.cpu.user", 1478021700, 1, false)}, req.Items)
-}
-
-// The prefix does not depend on where in the query the key stands.
-func TestPrefixWhereverTheKeyStands(t *testing.T) {
-	var p ingest.Parser
-	parts := []string{"metric=a.b", "value=1", "key=K", "timestamp=5", "fill=true"}
-	for i := range parts {
-		req, err := p.Query(strings.Join(append(parts[i:len(parts):len(parts)], parts[:i]...), "&"))
-		require.NoError(t, err)
-		require.Equal(t, "K", string(req.Key))
-		require.True(t, req.Fill)
-		require.NoError(t, p.Validate(rules(), "warehouse-1"))
-		require.Equal(t, []ingest.Item{item("warehouse-1.a.b", 5, 1, true)}, req.Items)
-	}
 }

@@ -26,6 +26,9 @@ func FuzzJSON(f *testing.F) {
 		`{"a":1,"a":2}`, `{"a":[{"b":{}},[[]]]}`, `{"a":"\ud800"}`, `{"a":"\\ud800\"\/"}`, `[1]`, `null`, `{}`, ``, "\"\xff\"", `{"a":-0.0e+00}`,
 		strings.Repeat(`{"a":`, 33) + `1` + strings.Repeat(`}`, 33),
 		`{"metrics":[{"metric":"/a/../b.","value":1}]}`, `{"metrics":[{"metric":"a","value":"nan","timestamp":99999999999}]}`,
+		`{"metric":"a","timestamp":1795293175,"value":1e99999999999999999999}`, `{"metric":"a","timestamp":1e9,"value":-1E-99999999999999999999}`,
+		`{"metric":"a","timestamp":1795293175,"value":` + strings.Repeat("9", 400) + `}`, `{"metric":"a","value":1,"timestamp":` + strings.Repeat("1", 400) + `}`,
+		`{"metrics":[{"metric":"a","value":0.` + strings.Repeat("0", 400) + `1e401}]}`, "{\"metric\":\"\xed\xa0\x80\"}", "{\"metric\":\"\xc3\"}", `{"metric":"` + strings.Repeat("\\u0061", 300) + `"}`,
 		`{"fill":"True","metric":"a","timestamp":1,"value":007}`, `{"metrics":[{"metric":"","value":""}],"key":7}`,
 	} {
 		f.Add([]byte(s))

@@ -50,7 +50,7 @@ func (g generator) one(of ...string) string { return of[g.IntN(len(of))] }
 
 func (g generator) odds(n int) bool { return g.IntN(n) == 0 }
 
-// body is a request, in one of ten with a byte changed, added or taken away.
+// body is a request.
 func (g generator) body() string {
 	members := []string{`"key":"k"`}
 	if g.odds(3) {
@@ -68,7 +68,11 @@ func (g generator) body() string {
 	if g.odds(8) {
 		members = append(members, fmt.Sprintf("%q:%s", g.one("status", "test", "validate_key", "fill", "other", "key", "metrics"), g.value()))
 	}
-	body := g.space() + g.object(members) + g.space()
+	return g.spoil(g.space() + g.object(members) + g.space())
+}
+
+// spoil changes a byte of one body in ten.
+func (g generator) spoil(body string) string {
 	if g.odds(10) {
 		i := g.IntN(len(body))
 		body = body[:i] + g.one("", `"`, ",", "}", "]", "{", "[", ":", "0", "-", ".", "e", `\`, "\n", "\x00", "\xff") + body[i+g.IntN(2):]
@@ -121,4 +125,76 @@ func (g generator) point() []string {
 // value is any JSON value.
 func (g generator) value() string {
 	return g.one(`null`, `true`, `false`, `0`, `-1.5e3`, `""`, `"x"`, `[]`, `{}`, `[1,"a"]`, `{"a":{"b":[null]}}`, `[ ]`, `{"a":1,"a":2}`, `"\ud800"`)
+}
+
+// TestGeneratedTelegraf does the same with bodies that look like telegraf's.
+func TestGeneratedTelegraf(t *testing.T) {
+	g := generator{rand.New(rand.NewPCG(3, 4))}
+	var p ingest.Parser
+	accepted, rejected := 0, 0
+	for range 3000 {
+		body := []byte(g.telegraf())
+		header := g.one("", "", "h", "a..b c", "/x")
+		checkTelegraf(t, &p, body, header)
+		if req, err := p.Telegraf(body, ingest.Telegraf{Prefix: header}); err == nil && p.Validate(rules(), "") == nil {
+			accepted += len(req.Items)
+			rejected += len(req.Rejected)
+		}
+	}
+	require.Greater(t, accepted, 2000)
+	require.Greater(t, rejected, 2000)
+}
+
+func (g generator) telegraf() string {
+	var objects []string
+	for range 1 + g.IntN(4) {
+		objects = append(objects, g.metric())
+	}
+	if g.odds(20) {
+		objects = append(objects, g.one(g.value(), g.object(g.point())))
+	}
+	body := objects[0]
+	if !g.odds(5) {
+		body = g.object([]string{`"key":"k"`, `"metrics":` + g.space() + "[" + g.space() + strings.Join(objects, g.space()+","+g.space()) + g.space() + "]"})
+	}
+	return g.spoil(body)
+}
+
+// metric is one of telegraf's objects, most of them good.
+func (g generator) metric() string {
+	fields := []string{}
+	for i := range g.IntN(5) {
+		key := fmt.Sprintf("f%d", i)
+		if g.odds(10) {
+			key = g.one("a.b/c", "x(1)", "", "a b", "é", "a;b=c", `\u0066`, "...", "'*'", "f0")
+		}
+		value := g.one("1", "-2.5", "0.30000000000000004", "1e3", "98.5")
+		if g.odds(8) {
+			value = g.one(`"5"`, `"up"`, "1e999", "01", "1.", g.value())
+		}
+		fields = append(fields, `"`+key+`"`+g.space()+":"+g.space()+value)
+	}
+	tags := []string{`"host":` + g.one(`"h"`, `"web-1.example.com"`, `"h"`, `"p"`)}
+	if g.odds(10) {
+		tags[0] = g.one(`"host":""`, `"host":5`, `"Host":"h"`, `"host":"/h"`, `"host":"a//b"`, `"host":"h;a=b"`, `"host":"../h"`, `"host":"a./b"`)
+	}
+	for i := range g.IntN(3) {
+		tags = append(tags, fmt.Sprintf(`"t%d":%s`, i, g.one(`"v"`, `"127.0.0.1"`, `""`, `"/var/log"`, `"a b"`, `"x\u002e"`)))
+	}
+	members := []string{`"fields":` + g.object(fields), `"tags":` + g.object(tags), `"name":` + g.one(`"cpu"`, `"m.n"`, `"m"`), `"timestamp":` + g.one("1795293175", "1795293170", `"1795293175"`)}
+	if g.odds(10) {
+		members[3] = `"timestamp":` + g.one("1478021700", "1795293175.5", "9999999999999", "1795299999", `"+1795293175"`, g.value())
+	}
+	if g.odds(15) {
+		i := g.IntN(4)
+		members[i] = members[i][:strings.IndexByte(members[i], ':')+1] + g.value()
+	}
+	if g.odds(15) {
+		i := g.IntN(4)
+		members = append(members[:i], members[i+1:]...)
+	}
+	if g.odds(15) {
+		members = append(members, g.one(`"metric":"a"`, `"x":`+g.value(), `"n\u0061me":"x"`, `"value":1`))
+	}
+	return g.object(members)
 }

@@ -2,9 +2,7 @@ package ingest
 
 import (
 	"bytes"
-	"net/http"
 	"slices"
-	"strconv"
 )
 
 // maxDepth is how deeply objects and arrays may be nested; the points stand on the third level.
@@ -26,6 +24,11 @@ const maxMembers = 4096
 // items have been used.
 func (p *Parser) JSON(body []byte) (*Request, error) {
 	p.Reset()
+	return p.document(body)
+}
+
+// document reads a JSON body, of Flux or of telegraf.
+func (p *Parser) document(body []byte) (*Request, error) {
 	p.b = body
 	p.blank()
 	if p.peek() == '{' {
@@ -54,6 +57,7 @@ const noData = "no POST data received"
 func (p *Parser) root() {
 	one := raw{whole: object}
 	var list token
+	var m metric
 	base := p.open()
 	members := 0
 	for {
@@ -67,6 +71,7 @@ func (p *Parser) root() {
 			p.list()
 			continue
 		}
+		start := p.i
 		v := p.value()
 		switch string(name) {
 		case "metrics":
@@ -84,39 +89,51 @@ func (p *Parser) root() {
 			p.req.ValidateKey = v.yes()
 		default:
 			one.set(name, v)
+			if p.source == fromTelegraf {
+				m.set(name, v, start)
+			}
 		}
 	}
 	p.close(base)
 	if members == 0 {
 		p.shape = refused(ReasonJSON, noData)
 	}
-	p.form(list, one)
+	p.form(list, &one, &m)
 }
 
-// form decides between the array and the single form.
-func (p *Parser) form(list token, one raw) {
-	if len(p.raws) > 0 {
-		p.req.Points, p.req.Array = len(p.raws), true
+// form decides between the array, the single form and a single object of telegraf.
+func (p *Parser) form(list token, one *raw, m *metric) {
+	if p.req.Array {
+		p.req.Points, p.req.OneByOne = len(p.raws), p.source == fromTelegraf
 		return
 	}
-	p.raws = append(p.raws, one)
-	p.req.Points, p.req.Fill = 1, one.fill
-	if p.shape == nil && list.kind != absent && list.kind != null && list.kind != array {
+	odd := list.kind != absent && list.kind != null && list.kind != array
+	if odd && p.shape == nil {
 		p.shape = refused(ReasonForm, "invalid metrics - "+list.show()+" - not an array")
 	}
+	if p.source == fromTelegraf && m.isTelegraf(one) && !odd && p.err == nil {
+		p.req.OneByOne = true
+		p.again(m, one)
+	} else {
+		p.raws = append(p.raws, *one)
+		p.req.Fill = one.fill
+	}
+	p.req.Points = len(p.raws)
 }
 
 // list reads the metrics array.
 func (p *Parser) list() {
 	p.descend()
-	for first := true; p.element(first); first = false {
-		if len(p.raws) == p.maxPoints() {
-			p.fail(&Error{Code: http.StatusRequestEntityTooLarge, Item: -1, Reason: ReasonTooMany,
-				Message: "too many points - more than " + strconv.Itoa(p.maxPoints()) + " in one request"})
+	for n := 0; p.element(n == 0); n++ {
+		p.req.Array = true
+		if p.source == fromTelegraf {
+			p.object(n)
+			continue
+		}
+		r := p.next()
+		if r == nil {
 			return
 		}
-		p.raws = append(p.raws, raw{})
-		r := &p.raws[len(p.raws)-1]
 		if next := usual(p.b, p.i, r); next > 0 {
 			p.i = next
 		} else {
@@ -198,6 +215,9 @@ func (p *Parser) close(base int) {
 	if p.err != nil {
 		return
 	}
+	if ascending(names) {
+		return
+	}
 	if len(names) > 16 {
 		slices.SortFunc(names, bytes.Compare)
 		for i := 1; i < len(names); i++ {
@@ -216,6 +236,16 @@ func (p *Parser) close(base int) {
 			}
 		}
 	}
+}
+
+// ascending reports whether names are in order and none stands twice, as encoders of maps write them.
+func ascending(names [][]byte) bool {
+	for i := 1; i < len(names); i++ {
+		if bytes.Compare(names[i-1], names[i]) >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *Parser) repeated(name []byte) {

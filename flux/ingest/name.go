@@ -29,23 +29,28 @@ const (
 	nameLong    = "name too long"
 )
 
-// Classes of the bytes of a name.
+// Classes of bytes, most of them about names.
 const (
-	plainByte = 1 << iota // allowed
+	nameByte  = 1 << iota // allowed in a name
+	plainByte             // allowed, and part of an element
 	breakByte             // allowed, and ends an element
 	swapByte              // becomes an underscore
+	textByte              // stands in a JSON string for itself, and is ASCII
 )
 
-// classes has the class of each byte, 0 for those that are not allowed.
+// classes has the classes of each byte.
 var classes = func() (t [256]uint8) {
 	for c := range t {
 		switch {
 		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', strings.IndexByte("+-%_=:", byte(c)) >= 0:
-			t[c] = plainByte
+			t[c] = nameByte | plainByte
 		case c == '.' || c == '/':
-			t[c] = breakByte
+			t[c] = nameByte | breakByte
 		case c == ' ' || c == '*' || c == '\'':
 			t[c] = swapByte
+		}
+		if c >= ' ' && c <= '~' && c != '"' && c != '\\' {
+			t[c] |= textByte
 		}
 	}
 	return t
@@ -58,7 +63,7 @@ func cleanName(b []byte, i int) (end int) {
 	last, double := uint8(breakByte), uint8(0)
 	for ; i < len(b); i++ {
 		c := classes[b[i]]
-		if c&(plainByte|breakByte) == 0 {
+		if c&nameByte == 0 {
 			break
 		}
 		double |= last & c
@@ -70,23 +75,60 @@ func cleanName(b []byte, i int) (end int) {
 	return i
 }
 
+// clean reports whether b, after a byte of the class last, holds nothing but bytes that are allowed and no two breaks in
+// a row. end is the class of its last byte, or last.
+func clean(b []byte, last uint8) (end uint8, ok bool) {
+	all, double := uint8(nameByte), uint8(0)
+	for _, c := range b {
+		c := classes[c]
+		all &= c
+		double |= last & c
+		last = c
+	}
+	return last, all != 0 && double&breakByte == 0
+}
+
 // sanitise makes the replacements that Flux makes: a space, an asterisk and an apostrophe become an underscore, a run
 // of dots one dot. The result is name itself if there is nothing to replace.
 func (p *Parser) sanitise(name []byte) []byte {
-	if !bytes.ContainsAny(name, " *'") && !bytes.Contains(name, []byte("..")) {
+	if isTidy(name) {
 		return name
 	}
 	from := len(p.text)
-	for i, c := range name {
-		if c == '.' && i > 0 && name[i-1] == '.' {
+	p.text = append(p.text, name...)
+	name = tidy(p.text[from:])
+	p.text = p.text[:from+len(name)]
+	return name[:len(name):len(name)]
+}
+
+// isTidy reports whether there is nothing to replace.
+func isTidy(name []byte) bool {
+	swaps, last := uint8(0), byte(0)
+	for _, c := range name {
+		swaps |= classes[c]
+		if c == '.' && last == '.' {
+			return false
+		}
+		last = c
+	}
+	return swaps&swapByte == 0
+}
+
+// tidy does the work of sanitise in place and returns what is left of b.
+func tidy(b []byte) []byte {
+	n, last := 0, byte(0)
+	for _, c := range b {
+		if c == '.' && last == '.' {
 			continue
 		}
-		if classes[c] == swapByte {
+		last = c
+		if classes[c]&swapByte != 0 {
 			c = '_'
 		}
-		p.text = append(p.text, c)
+		b[n] = c
+		n++
 	}
-	return p.text[from:len(p.text):len(p.text)]
+	return b[:n]
 }
 
 // checkName returns what is wrong with a sanitised name, or "".
@@ -96,7 +138,7 @@ func checkName(name []byte) string {
 		return nameEmpty
 	}
 	for _, c := range path {
-		if classes[c]&(plainByte|breakByte) == 0 {
+		if classes[c]&nameByte == 0 {
 			return nameChars
 		}
 	}
@@ -117,7 +159,7 @@ func checkName(name []byte) string {
 	return ""
 }
 
-func isBreak(c byte) bool { return classes[c] == breakByte }
+func isBreak(c byte) bool { return classes[c]&breakByte != 0 }
 
 // checkLength checks the lengths of the elements.
 func checkLength(path []byte) string {
@@ -140,6 +182,10 @@ func checkLength(path []byte) string {
 // without whitespace and control characters. A trailing "} would make carbon read the name in another way.
 func tagText(tags []byte) bool {
 	for i := 0; i < len(tags); {
+		if c := tags[i]; c > ' ' && c <= '~' {
+			i++
+			continue
+		}
 		r, n := utf8.DecodeRune(tags[i:])
 		if r == utf8.RuneError && n == 1 || unicode.IsSpace(r) || unicode.IsControl(r) {
 			return false
@@ -168,10 +214,15 @@ func CheckPrefix(prefix string) error {
 	return nil
 }
 
+// isUnder reports whether the name is under the prefix already.
+func isUnder(name []byte, prefix string) bool {
+	n := len(prefix)
+	return n == 0 || len(name) >= n && string(name[:n]) == prefix && (len(name) == n || name[n] == '.' || name[n] == ';')
+}
+
 // under puts the name under the prefix, unless it is there already.
 func (p *Parser) under(name []byte, prefix string) []byte {
-	if prefix == "" || len(name) >= len(prefix) && string(name[:len(prefix)]) == prefix &&
-		(len(name) == len(prefix) || name[len(prefix)] == '.' || name[len(prefix)] == ';') {
+	if isUnder(name, prefix) {
 		return name
 	}
 	from := len(p.text)
@@ -179,6 +230,57 @@ func (p *Parser) under(name []byte, prefix string) []byte {
 	p.text = append(p.text, '.')
 	p.text = append(p.text, name...)
 	return p.text[from:len(p.text):len(p.text)]
+}
+
+// tidied returns the name with Flux's replacements, or what is wrong with it.
+func (p *Parser) tidied(name []byte) ([]byte, string) {
+	name = p.sanitise(name)
+	return name, checkName(name)
+}
+
+// final returns a checked name under the prefix, in its canonical spelling, or what is wrong with that. tags says that
+// it may have tags.
+func (p *Parser) final(name []byte, prefix string, tags bool) ([]byte, string) {
+	name = p.under(name, prefix)
+	if len(name) > maxName {
+		return name, nameLong
+	}
+	if tags && bytes.IndexByte(name, ';') >= 0 {
+		return p.normalise(name)
+	}
+	return name, ""
+}
+
+// Name returns the name that a point of this name has once it is an Item: after the replacements, under the prefix,
+// canonical. The result may be a view of name or of the parser's memory, as that of an Item is. The error is an *Error
+// with ReasonName, for a name that no point can have.
+func (p *Parser) Name(name []byte, prefix string) ([]byte, error) {
+	if len(name) == 0 {
+		return nil, refused(ReasonName, "invalid metric - empty")
+	}
+	out, rule := p.tidied(name)
+	if rule == "" {
+		out, rule = p.final(out, prefix, true)
+	}
+	if rule != "" {
+		return nil, refused(ReasonName, "invalid metric - "+quote(name)+" - "+rule)
+	}
+	return out, nil
+}
+
+// Names tells the names, as Name has them, of those points of the last request that have one, and which point it is,
+// counted as Error.Item is. It is for telling what became of the points of a request that was refused. Telegraf's are
+// left out, which are not refused for one another.
+func (p *Parser) Names(prefix string, tell func(i int, name []byte)) {
+	for i := range p.raws {
+		r := &p.raws[i]
+		if r.of > 0 || r.whole != object || r.name.kind != text {
+			continue
+		}
+		if name, err := p.Name(r.name.text, prefix); err == nil {
+			tell(i, name)
+		}
+	}
 }
 
 // normalise returns the canonical spelling of a name with tags, or what is wrong with it.

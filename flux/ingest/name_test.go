@@ -215,3 +215,42 @@ func TestCheckPrefix(t *testing.T) {
 		require.EqualError(t, ingest.CheckPrefix(s), "ingest: invalid prefix - "+cite(s)+" - "+rule)
 	}
 }
+
+func TestNameOfAPoint(t *testing.T) {
+	f := func(name, prefix, want string) {
+		t.Helper()
+		var p ingest.Parser
+		got, err := p.Name([]byte(name), prefix)
+		require.NoError(t, err)
+		require.Equal(t, want, string(got))
+		req, err := p.JSON([]byte(`{"timestamp":1795293175,"value":1,"metric":"` + name + `"}`))
+		require.NoError(t, err)
+		require.NoError(t, p.Validate(rules(), prefix))
+		require.Equal(t, want, string(req.Items[0].Name), "as a point has it")
+	}
+	f("a.b", "", "a.b")
+	f("a b..c*'", "", "a_b.c__")
+	f("a", "w-1", "w-1.a")
+	f("w-1.a", "w-1", "w-1.a")
+	f("w-1", "w-1", "w-1")
+	f("w-1x.a", "w-1", "w-1.w-1x.a")
+	f("a;t=2;b=1", "w", "w.a;b=1;t=2")
+	f("w;t=2", "w", "w;t=2")
+	for _, name := range []string{"", "a/../b", ".a", "a\nb", "a;b", "é", strings.Repeat("a", 5000)} {
+		var p ingest.Parser
+		_, err := p.Name([]byte(name), "w")
+		var e *ingest.Error
+		require.ErrorAs(t, err, &e, name)
+		require.Equal(t, ingest.ReasonName, e.Reason)
+	}
+}
+
+func TestNamesOfARefusedRequest(t *testing.T) {
+	var p ingest.Parser
+	_, err := p.JSON([]byte(`{"metrics":[{"metric":"a b","value":1},{"metric":5},{"metric":"c","value":"x"},7,{"value":1},{"metric":"d;"}]}`))
+	require.NoError(t, err)
+	require.Error(t, p.Validate(rules(), "w"))
+	got := map[int]string{}
+	p.Names("w", func(i int, name []byte) { got[i] = string(name) })
+	require.Equal(t, map[int]string{0: "w.a_b", 2: "w.c"}, got)
+}

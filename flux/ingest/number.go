@@ -11,27 +11,33 @@ const maxSeconds = 9_999_999_999
 
 // What is wrong with a number, in a message.
 const (
-	notInt    = "timestamp is not an int"
-	notTime   = "timestamp is not a valid current unix timestamp"
-	notMillis = "timestamp is not a valid current unix timestamp, it has to be in seconds, not milliseconds"
-	notNumber = "not a number"
-	notFinite = "not a finite number"
+	notInt     = "timestamp is not an int"
+	notTime    = "timestamp is not a valid current unix timestamp"
+	notMillis  = "timestamp is not a valid current unix timestamp, it has to be in seconds, not milliseconds"
+	notNumber  = "not a number"
+	notFinite  = "not a finite number"
+	nonNumeric = "non-numeric value"
 )
 
-// seconds reads a timestamp as Python's int reads its text, and checks that it can be one. rule is empty or what is
-// wrong.
-func seconds(t token) (s int64, rule string) {
-	if t.kind != text && t.kind != number {
+// seconds reads a timestamp as Python's int reads its text, and checks that it can be one. It counts perSecond to the
+// second, at most a billion; a part of a second is cut off. rule is empty or what is wrong.
+func seconds(t token, perSecond uint64) (s int64, rule string) {
+	n, largest := uint64(0), (maxSeconds+1)*perSecond-1
+	b := t.text
+	switch t.kind {
+	case text:
+		b = bytes.TrimSpace(b)
+	case number, bareWord:
+	default:
 		return 0, notInt
 	}
-	b := bytes.TrimSpace(t.text)
 	negative := len(b) > 0 && b[0] == '-'
 	b = unsigned(b)
 	digit := false
 	for _, c := range b {
 		switch {
 		case c-'0' <= 9:
-			s = min(s*10+int64(c-'0'), maxSeconds+1)
+			n = min(n, largest/10+1)*10 + uint64(c-'0')
 		case c != '_' || !digit:
 			return 0, notInt
 		}
@@ -40,12 +46,14 @@ func seconds(t token) (s int64, rule string) {
 	switch {
 	case !digit:
 		return 0, notInt
-	case negative || s == 0:
+	case negative || n < perSecond:
 		return 0, notTime
-	case s > maxSeconds:
+	case n > largest && perSecond == 1:
 		return 0, notMillis
+	case n > largest:
+		return 0, notTime
 	}
-	return s, ""
+	return int64(n / perSecond), ""
 }
 
 // float reads a value as Python's float reads its text. rule is empty or what is wrong.
@@ -53,10 +61,13 @@ func float(t token) (f float64, rule string) {
 	b := t.text
 	switch t.kind {
 	case number:
-	case text:
+	case text, bareWord:
+		if t.kind == text {
+			b = bytes.TrimSpace(b)
+		}
 		var stack [64]byte
 		var ok bool
-		if b, ok = plain(stack[:0], bytes.TrimSpace(b)); !ok {
+		if b, ok = plain(stack[:0], b); !ok {
 			if named(b) {
 				return 0, notFinite
 			}

@@ -13,7 +13,7 @@ import "strings"
 // with the point is for Validate to tell.
 func (p *Parser) Query(rawQuery string) (*Request, error) {
 	p.Reset()
-	p.get = true
+	p.source = fromQuery
 	one := raw{whole: object}
 	if p.shape = p.parameters(rawQuery, &one); p.shape != nil {
 		return nil, p.shape

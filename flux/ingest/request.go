@@ -1,6 +1,12 @@
 package ingest
 
-import "time"
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/fluxmetrics/fluxkit/graphite"
+)
 
 // DefaultMaxPoints is the most points of one request when Parser.MaxPoints is 0.
 const DefaultMaxPoints = 10000
@@ -24,11 +30,17 @@ type Request struct {
 	// empty, so that it equals none.
 	Key    []byte
 	HasKey bool
-	// Points is how many points the request holds, good or bad: always 1 for the single form and for GET.
+	// Points is how many points the request holds, good or bad: always 1 for the single form and for GET, the fields of
+	// all objects for telegraf, the lines that are not blank for lines.
 	Points int
 	// Items are the points in order of time, those of one second in the order of the request. It is nil until Validate
 	// returned nil.
 	Items []Item
+	// OneByOne tells that a bad point is left out and reported, where it would refuse the whole request otherwise: so it
+	// is for Parser.Lines and Parser.Telegraf.
+	OneByOne bool
+	// Rejected are the points that were left out, in the order of the request. It is set by Validate.
+	Rejected []Rejected
 	// Array tells that the points came in a metrics array.
 	Array bool
 	// Fill tells that at least one point asks to be taken whatever its age.
@@ -53,20 +65,28 @@ type Rules struct {
 // Parser reads one request at a time. The zero value is ready to use. Its memory is kept from one request to the next,
 // so it is worth reusing, through a sync.Pool for instance; it is not for concurrent use.
 //
-// A warm parser allocates nothing, save for tags out of order and for numbers of more than 32 characters. What it holds
-// is bounded by the request: some 170 bytes for each of at most MaxPoints points and its prefixed name, the text of the
-// body once more for each way in which names have to be rewritten, and 100 KiB for members. How long a body may be is
-// the caller's to limit.
+// A warm parser allocates nothing, save for tags out of order, for numbers of more than 32 characters and for what is
+// rejected. What it holds is bounded by the request: some 200 bytes for each of at most MaxPoints points and its prefixed
+// name, 160 for one that is rejected, the text of the body once more for each way in which names have to be rewritten,
+// and 100 KiB for members. For telegraf it is 120 bytes for each object that has points, at most 16 bytes a byte of the
+// body for tags, and the names that are made of them: at most 32 bytes a byte of the body and 64 KiB. How long a body
+// may be is the caller's to limit.
 type Parser struct {
 	// MaxPoints is the most points that one request may hold; 0 means DefaultMaxPoints.
 	MaxPoints int
 
-	req   Request
-	raws  []raw  // the points as they were written, in the order of the request
-	items []Item // memory for req.Items
-	text  []byte // unescaped and rewritten text; only ever appended to during a request
-	shape *Error // what is wrong with the form of the request; told by Validate
-	get   bool   // the request is a query, not a body
+	req      Request
+	raws     []raw      // the points as they were written, in the order of the request
+	items    []Item     // memory for req.Items
+	rejected []Rejected // memory for req.Rejected
+	text     []byte     // unescaped and rewritten text; only ever appended to during a request
+	shape    *Error     // what is wrong with the form of the request; told by Validate
+	fault    fault      // of the point that was judged last, if it is bad
+	made     []byte     // the name of the point that is judged, if it is telegraf's
+	source   source
+
+	series series              // what telegraf's objects say
+	lines  graphite.LineParser // for the lines that are laid out as usual
 
 	b     []byte   // the body
 	i     int      // where in it the parser is
@@ -83,15 +103,21 @@ const keepText = 1 << 20
 func (p *Parser) Reset() {
 	clear(p.raws)
 	clear(p.items)
+	clear(p.rejected)
 	clear(p.seen)
-	p.raws, p.items, p.seen = p.raws[:0], p.items[:0], p.seen[:0]
+	p.raws, p.items, p.rejected, p.seen = p.raws[:0], p.items[:0], p.rejected[:0], p.seen[:0]
+	if p.source == fromTelegraf {
+		p.series.reset()
+	}
+	clear(p.lines.Rows)
 	if cap(p.text) > keepText {
 		p.text = nil
 	}
 	p.text = p.text[:0]
 	p.req = Request{}
 	p.shape, p.err = nil, nil
-	p.get = false
+	p.fault, p.made = fault{}, nil
+	p.source = fromBody
 	p.b, p.i, p.depth = nil, 0, 0
 }
 
@@ -102,12 +128,39 @@ func (p *Parser) maxPoints() int {
 	return DefaultMaxPoints
 }
 
-// raw is a point as it was written.
+// next is memory for another point, zeroed, or nil if the request has too many.
+func (p *Parser) next() *raw {
+	if len(p.raws) == p.maxPoints() {
+		p.tooMany()
+		return nil
+	}
+	p.raws = append(p.raws, raw{})
+	return &p.raws[len(p.raws)-1]
+}
+
+func (p *Parser) tooMany() {
+	p.fail(&Error{Code: http.StatusRequestEntityTooLarge, Item: -1, Reason: ReasonTooMany,
+		Message: "too many points - more than " + strconv.Itoa(p.maxPoints()) + " in one request"})
+}
+
+// source is what a request came as.
+type source uint8
+
+const (
+	fromBody source = iota // Flux's own JSON
+	fromQuery
+	fromTelegraf
+	fromLines
+)
+
+// raw is a point as it was written. For telegraf, name is that of the field until the point is judged.
 type raw struct {
 	name, time, value token
 	seconds           int64   // of time, if timeRead
 	number            float64 // of value, if valueRead
-	whole             kind    // what stood for the point: an object, or what a metrics array holds instead of one
+	item              int32   // which object of the array, or which line, it stood in
+	of                int32   // which of telegraf's objects it is a field of, counted from 1; 0 for other points
+	whole             kind    // what stood for the point: an object, or what stood there instead of one
 	fill              bool
 	clean             bool // the name needs no rewriting and no check but that of its length
 	timeRead          bool // the timestamp is plain digits and was read along the way
@@ -121,7 +174,7 @@ type token struct {
 	kind kind
 }
 
-// kind is a JSON type. The parameters of a query are strings.
+// kind is a JSON type, or what stands in a line. The parameters of a query are strings.
 type kind uint8
 
 const (
@@ -133,4 +186,7 @@ const (
 	text
 	array
 	object
+	bareWord  // a value or a timestamp of a line: text without whitespace around it
+	malformed // a line that has not three fields
+	tooLong   // a line over the limit
 )

@@ -208,8 +208,12 @@ func (p *Parser) str() []byte {
 	start := p.i
 	escaped := false
 	from := len(p.text)
-	for p.i < len(p.b) {
-		switch c := p.b[p.i]; {
+	for {
+		p.plain()
+		switch c := p.peek(); {
+		case p.i >= len(p.b):
+			p.unexpected("the end of a string")
+			return nil
 		case c == '"':
 			end := p.i
 			p.i++
@@ -225,7 +229,7 @@ func (p *Parser) str() []byte {
 			start = p.i
 		case c < ' ':
 			p.broken("a control character in a string")
-		case c < utf8.RuneSelf:
+		case c < utf8.RuneSelf: // DEL
 			p.i++
 		default:
 			r, n := utf8.DecodeRune(p.b[p.i:])
@@ -236,8 +240,15 @@ func (p *Parser) str() []byte {
 			p.i += n
 		}
 	}
-	p.unexpected("the end of a string")
-	return nil
+}
+
+// plain passes over text that stands for itself.
+func (p *Parser) plain() {
+	i := p.i
+	for i < len(p.b) && classes[p.b[i]]&textByte != 0 {
+		i++
+	}
+	p.i = i
 }
 
 // escape reads the escape that the parser stands before and appends its character to the parser's text.

@@ -1,16 +1,18 @@
 package ingest
 
 import (
-	"bytes"
 	"cmp"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
-	"time"
+
+	"github.com/fluxmetrics/fluxkit/graphite"
 )
 
-// Validate checks every point of the last request by the rules and, if all are good, sets the request's Items, in
-// order of time. One bad point refuses the request: Items stays nil and the *Error tells of the first bad point.
+// Validate checks every point of the last request by the rules and sets the request's Items, in order of time. Where
+// points are judged one by one, those that are bad go to Rejected. Else one bad point refuses the request: Items stays
+// nil and the *Error tells of the first bad point.
 //
 // Of each point it checks the name, then the timestamp, then the value. The prefix, without a trailing dot, is that of
 // the request's key: a name that is not under it already, on the boundary of an element, is put there. An empty prefix
@@ -18,164 +20,140 @@ import (
 //
 // It may be called again, with other rules. After a failed parse it returns that error.
 func (p *Parser) Validate(rules Rules, prefix string) error {
-	p.req.Items = nil
+	p.req.Items, p.req.Rejected = nil, nil
 	if p.shape != nil {
 		return p.shape
 	}
+	p.series.again()
 	w := rules.window()
-	p.items = slices.Grow(p.items[:0], len(p.raws))[:len(p.raws)]
-	sorted := true
+	p.items, p.rejected = slices.Grow(p.items[:0], len(p.raws)), p.rejected[:0]
+	sorted, last := true, int64(math.MinInt64)
+	n := 0
 	for i := range p.raws {
-		if e := p.point(i, &p.items[i], &w, prefix); e != nil {
-			return e
+		it := &p.items[:n+1][n]
+		if !p.point(&p.raws[i], it, &w, prefix) {
+			if p.fault.reason == ReasonTooMany {
+				return &Error{Code: http.StatusRequestEntityTooLarge, Message: p.fault.rule, Item: -1, Reason: ReasonTooMany}
+			}
+			if !p.req.OneByOne {
+				return p.refuse(i)
+			}
+			p.rejected = append(p.rejected, p.reject(i))
+			continue
 		}
-		sorted = sorted && (i == 0 || p.items[i-1].Timestamp <= p.items[i].Timestamp)
+		sorted = sorted && last <= it.Timestamp
+		last = it.Timestamp
+		n++
 	}
+	p.items = p.items[:n]
 	if !sorted {
 		slices.SortStableFunc(p.items, func(a, b Item) int { return cmp.Compare(a.Timestamp, b.Timestamp) })
 	}
-	p.req.Items = p.items
+	p.req.Items, p.req.Rejected = p.items, p.rejected
 	return nil
 }
 
-// point validates one point and writes it to it.
-func (p *Parser) point(i int, it *Item, w *window, prefix string) *Error {
-	r := &p.raws[i]
-	if rule := p.incomplete(r); rule != "" {
-		return p.refuse(i, ReasonMissing, rule)
+// namesTooLong is why a telegraf request is refused whole, once its points are judged.
+const namesTooLong = "names too long - those of all fields come to more than 32 times the body"
+
+// point validates one point and writes it to it, or notes what is wrong.
+func (p *Parser) point(r *raw, it *Item, w *window, prefix string) bool {
+	var name []byte
+	var ok bool
+	if r.of > 0 {
+		p.made = nil
+		name, ok = p.seriesName(r, prefix)
+	} else {
+		name, ok = p.name(r, prefix)
 	}
-	if r.whole != object {
-		return p.refuse(i, ReasonForm, "invalid metric - "+r.whole.String()+" - not an object")
+	if !ok {
+		return false
 	}
-	name, rule := p.name(r, prefix)
-	if rule != "" {
-		return p.refuse(i, ReasonName, "invalid metric - "+r.name.show()+" - "+rule)
-	}
-	ts, reason, rule := w.read(r)
-	if rule != "" {
-		return p.refuse(i, reason, "invalid timestamp - "+r.time.show()+" - "+rule)
+	s, ok := p.seconds(r, w)
+	if !ok {
+		return false
 	}
 	value := r.number
 	if !r.valueRead {
-		if value, rule = float(r.value); rule != "" {
-			return p.refuse(i, ReasonValue, "invalid value - "+r.value.show()+" - "+rule)
+		if value, ok = p.float(r); !ok {
+			return false
 		}
 	}
-	*it = Item{Name: name, Timestamp: ts * 1000, Value: value, Fill: r.fill}
-	return nil
+	*it = Item{Name: name, Timestamp: s * 1000, Value: value, Fill: r.fill}
+	return true
 }
 
 // incomplete returns what to answer to a point that lacks something, or "". Only the single form of a POST must have a
 // timestamp.
 func (p *Parser) incomplete(r *raw) string {
+	single := !p.req.Array && p.source != fromLines
 	switch {
-	case r.whole != object:
-	case p.get && len(r.name.text) == 0:
+	case p.source == fromQuery && len(r.name.text) == 0:
 		return "no metric parameter passed"
-	case p.get && r.value.kind == absent:
+	case p.source == fromQuery && r.value.kind == absent:
 		return "no value parameter passed"
-	case p.get:
-	case r.name.kind == absent && p.req.Array:
+	case p.source == fromQuery:
+	case r.name.kind == absent && !single:
 		return "invalid metric - no metric"
 	case r.name.kind == absent:
 		return "no metric data passed - no metric"
-	case r.time.kind == absent && !p.req.Array:
+	case r.time.kind == absent && !r.timeRead && single:
 		return "no metric data passed - no timestamp"
-	case r.value.kind == absent && !p.req.Array:
+	case r.value.kind == absent && !r.valueRead && single:
 		return "no metric data passed - no value"
-	case r.value.kind == absent, r.value.kind == text && len(r.value.text) == 0:
+	case r.value.kind == absent && !r.valueRead, r.value.kind == text && len(r.value.text) == 0:
 		return "no value parameter present"
 	}
 	return ""
 }
 
-// name returns the final name of a point, or what is wrong with it.
-func (p *Parser) name(r *raw, prefix string) (name []byte, rule string) {
+// name returns the final name of a point, or notes what is wrong with it or with the point as a whole.
+func (p *Parser) name(r *raw, prefix string) (name []byte, ok bool) {
+	if r.whole != object {
+		return nil, p.noPoint(r)
+	}
+	if rule := p.incomplete(r); rule != "" {
+		return nil, p.bad(ReasonMissing, "", token{}, rule)
+	}
+	rule := ""
 	name = r.name.text
 	switch {
 	case r.name.kind != text:
-		return nil, "not a string"
-	case r.clean && len(name) > maxLast:
+		rule = "not a string"
+	case r.clean && len(name) <= maxLast:
+	case r.clean:
 		rule = checkLength(name)
-	case !r.clean:
-		name = p.sanitise(name)
-		rule = checkName(name)
+	default:
+		name, rule = p.tidied(name)
+	}
+	if rule == "" {
+		name, rule = p.final(name, prefix, !r.clean)
 	}
 	if rule != "" {
-		return nil, rule
+		return nil, p.bad(ReasonName, "metric", r.name, rule)
 	}
-	name = p.under(name, prefix)
-	switch {
-	case len(name) > maxName:
-		return nil, nameLong
-	case !r.clean && bytes.IndexByte(name, ';') >= 0:
-		return p.normalise(name)
-	}
-	return name, ""
+	return name, true
 }
 
-// refuse is the error about one point: what is wrong, which item of the array it is, and its metric, if what is wrong
-// is not the metric.
-func (p *Parser) refuse(i int, reason Reason, message string) *Error {
-	metric := ""
-	if r := &p.raws[i]; reason != ReasonName && r.name.kind == text {
-		metric = quote(r.name.text)
+// noPoint notes that something else stands where a point should.
+func (p *Parser) noPoint(r *raw) bool {
+	switch r.whole {
+	case malformed:
+		return p.bad(ReasonForm, "line", r.name, "not a name, a value and a timestamp")
+	case tooLong:
+		return p.bad(ReasonForm, "line", r.name, "longer than "+strconv.Itoa(graphite.DefaultMaxLine)+" bytes")
 	}
-	switch {
-	case p.req.Array && metric != "":
-		message += " - item " + strconv.Itoa(i) + " (" + metric + ")"
-	case p.req.Array:
-		message += " - item " + strconv.Itoa(i)
-	case metric != "":
-		message += " - " + metric
-	}
-	return &Error{Code: http.StatusBadRequest, Message: message, Item: i, Reason: reason}
+	return p.bad(ReasonForm, "", token{}, "invalid metric - "+r.whole.String()+" - not an object")
 }
 
-// window is what Rules allow, in Unix seconds: first and last are the oldest and the newest timestamp.
-type window struct {
-	now, first, last int64
-	rules            *Rules
-}
-
-func (r *Rules) window() window {
-	now := r.Now
-	if now.IsZero() {
-		now = time.Now()
+// float returns the value of a point, or notes what is wrong with it.
+func (p *Parser) float(r *raw) (float64, bool) {
+	if r.of > 0 && r.value.kind != number {
+		return 0, p.bad(ReasonNonNumeric, "value", r.value, nonNumeric)
 	}
-	w := window{now: now.Unix(), first: 1, last: maxSeconds, rules: r}
-	if r.MaxAge > 0 {
-		w.first = w.now - int64(r.MaxAge/time.Second)
+	f, rule := float(r.value)
+	if rule != "" {
+		return 0, p.bad(ReasonValue, "value", r.value, rule)
 	}
-	if r.MaxFuture > 0 {
-		w.last = w.now + int64(r.MaxFuture/time.Second)
-	}
-	return w
-}
-
-// read returns the timestamp of a point, in seconds, or what is wrong with it.
-func (w *window) read(r *raw) (s int64, reason Reason, rule string) {
-	switch {
-	case r.timeRead:
-		s = r.seconds
-	case r.time.kind == absent:
-		return w.now, "", ""
-	default:
-		if s, rule = seconds(r.time); rule != "" {
-			return 0, ReasonTimestamp, rule
-		}
-	}
-	switch {
-	case r.fill || s >= w.first && s <= w.last:
-		return s, "", ""
-	case s < w.first:
-		return 0, ReasonOld, "timestamp is too old, older than " + inSeconds(w.rules.MaxAge)
-	case w.rules.MaxFuture == time.Minute:
-		return 0, ReasonFuture, "timestamp is more than 1 minute in the future"
-	}
-	return 0, ReasonFuture, "timestamp is more than " + inSeconds(w.rules.MaxFuture) + " in the future"
-}
-
-func inSeconds(d time.Duration) string {
-	return strconv.FormatInt(int64(d/time.Second), 10) + " seconds"
+	return f, true
 }
