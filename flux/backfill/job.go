@@ -1,0 +1,127 @@
+package backfill
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"github.com/fluxmetrics/fluxkit/resample"
+)
+
+// State is how a job stands.
+type State string
+
+// The states. A job that waits has failed at something and tries again at Status.RetryAt.
+const (
+	Queued    State = "queued"
+	Running   State = "running"
+	Waiting   State = "waiting"
+	Done      State = "done"
+	Failed    State = "failed"
+	Cancelled State = "cancelled"
+)
+
+// Ended reports whether the job is over.
+func (s State) Ended() bool { return s == Done || s == Failed || s == Cancelled }
+
+// Status is how a job stands at a moment. Durations aside it is what the job's file holds, and it can be written as JSON.
+type Status struct {
+	ID           string   `json:"id"`
+	Metric       string   `json:"metric"`
+	HostType     HostType `json:"remote_host_type"`
+	RemoteTarget string   `json:"remote_target,omitempty"`
+	State        State    `json:"state"`
+
+	Accepted time.Time `json:"accepted"`
+	Started  time.Time `json:"started,omitzero"`  // first taken up
+	Finished time.Time `json:"finished,omitzero"` // ended
+	RetryAt  time.Time `json:"retry_at,omitzero"` // of a job that waits
+
+	// Since is from when on history is missing, as it was decided; zero as long as that is open, and where all is.
+	Since time.Time `json:"since,omitzero"`
+	// Through is how far the job has come: every minute before it is delivered.
+	Through time.Time `json:"through,omitzero"`
+	// Mark is the newest sample that was confirmed, to which the metric's mark was raised, and Value that minute's value.
+	Mark  time.Time `json:"mark,omitzero"`
+	Value float64   `json:"value,omitempty"`
+
+	Slices       int   `json:"slices"`        // of the request
+	Fetched      int   `json:"fetched"`       // answers that were taken, those to repeated requests included
+	Samples      int64 `json:"samples"`       // with a finite value, in those answers
+	Nulls        int64 `json:"nulls"`         // without one
+	Sent         int64 `json:"sent"`          // points that were confirmed
+	SkippedLive  int64 `json:"skipped_live"`  // minutes left to live points
+	SkippedFull  int64 `json:"skipped_full"`  // minutes that the local Graphite had, for a request with missing: render
+	Errors       int64 `json:"errors"`        // attempts that failed
+	ResolutionMS int64 `json:"resolution_ms"` // of the source, as package resample finds it; 0 where it is not known
+
+	Error   string `json:"error,omitempty"`   // the last one
+	Note    string `json:"note,omitempty"`    // what an operator should know of a job that went on
+	Warning string `json:"warning,omitempty"` // that the job does not outlive the process
+
+	// Newest is the newest datapoint of the source, and NewestNull whether it had no value: with Sent 0 that is what
+	// Skyline notes as [timestamp, None], so that nobody asks again and again.
+	Newest     time.Time `json:"newest,omitzero"`
+	NewestNull bool      `json:"newest_null,omitempty"`
+}
+
+// record is what is kept of a job. Times are Unix milliseconds, none for no time.
+type record struct {
+	Status
+
+	Series  string  `json:"series,omitempty"`
+	Fill    bool    `json:"fill,omitempty"`
+	URLs    []slice `json:"urls"`
+	Begin   int64   `json:"begin"`   // first whole minute that was asked for
+	Cut     int64   `json:"cut"`     // samples from here on are left out
+	Start   int64   `json:"start"`   // history from here on is missing
+	Decided bool    `json:"decided"` // Start is
+	Exists  bool    `json:"exists"`  // the local Graphite has the metric, or is not asked
+	Done    int64   `json:"done"`    // Through
+	Live    []int64 `json:"live,omitempty"`
+}
+
+// job is a record with what is not kept.
+type job struct {
+	record                    // guarded by Manager.mu, save from its worker's reads
+	retryAt time.Time         //
+	fails   int               // in a row
+	since   time.Time         // of the first of them
+	large   int               // answers in a row that were too large
+	next    int               // slice to be fetched
+	carry   []resample.Sample // of slices before it, not delivered yet
+	cancel  context.CancelFunc
+	revoked bool          // Cancel was called
+	ended   chan struct{} // closed at the end
+}
+
+func fromMS(ms int64) time.Time {
+	if ms == none || ms == math.MaxInt64 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// lower is where the samples begin that are still wanted.
+func (r *record) lower() int64 { return max(r.Start, r.Begin, r.Done) }
+
+// status is a copy for the world.
+func (r *record) status() Status {
+	s := r.Status
+	s.Since, s.Through = fromMS(r.Start), fromMS(r.Done)
+	return s
+}
+
+// frontier is where the slice begins that is to be fetched next: what lies before it is complete.
+func (j *job) frontier() int64 {
+	switch {
+	case j.next == len(j.URLs):
+		return math.MaxInt64
+	case j.URLs[j.next].From == none:
+		return none
+	}
+	return floorMinute(j.URLs[j.next].From)
+}
+
+// restart forgets what was fetched and not delivered.
+func (j *job) restart() { j.next, j.carry = 0, nil }
