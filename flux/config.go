@@ -6,9 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/fluxmetrics/fluxkit/blueflood"
 	"github.com/fluxmetrics/fluxkit/dedup"
-	"github.com/fluxmetrics/fluxkit/graphite"
+	"github.com/fluxmetrics/fluxkit/flux/ingest"
 )
 
 // Defaults of the fields of Config, which apply where a field is zero.
@@ -22,6 +21,7 @@ const (
 	DefaultMaxPoints       = 10_000
 	DefaultRoomWait        = time.Second
 	DefaultDrainTimeout    = 30 * time.Second
+	DefaultAwayWait        = 5 * time.Second
 )
 
 // ExampleKey is the API key of the original's documentation. Since everybody knows it, it is refused as a key unless
@@ -55,6 +55,14 @@ type Config struct {
 	DeadLetterMax int64
 	// Dedup says which points are duplicates.
 	Dedup DedupConfig
+	// Populate has history fetched upon request; nil: such requests are refused.
+	Populate *PopulateConfig
+
+	// StatusListen is a host:port for /healthz, /readyz and /metrics alone. The gateway has them besides. Empty: none.
+	StatusListen string
+
+	// SelfMetrics are figures that the server sends as points of its own.
+	SelfMetrics SelfMetrics
 
 	// DrainTimeout bounds how long Run waits, once its context has ended, for inputs to hand on what they have read.
 	DrainTimeout time.Duration
@@ -68,7 +76,9 @@ type Config struct {
 type CarbonInput struct {
 	// Listen is the address.
 	Listen string
-	// OverwriteTimestamps replaces each point's timestamp by the time at which it was read.
+	// OverwriteTimestamps replaces each point's timestamp by the time at which it was read. So that a destination keeps
+	// all of them, points of one series get milliseconds of their own: one behind the other, up to a minute ahead of the
+	// clock when many come at once. Beyond that they share the last, counted as Stats.SharedTimestamps.
 	OverwriteTimestamps bool
 	// AllowInf keeps infinite values.
 	AllowInf bool
@@ -79,27 +89,6 @@ type CarbonInput struct {
 	MaxConns, MaxLine, MaxFrame int
 }
 
-// Destination is where points go: either Carbon or Blueflood is set. Their Delivered, Failed and Recovered may be set;
-// they are called after the server's own.
-type Destination struct {
-	Carbon    *graphite.ClientConfig
-	Blueflood *blueflood.EndpointConfig
-	// Tenants choose Blueflood's tenant by a metric's name: the first rule that matches decides, and
-	// EndpointConfig.Tenant has what none matches. Each tenant has a queue of its own.
-	Tenants []TenantRule
-	// Name tells destinations apart, in Stats, in logs and as the subdirectory of SpoolDir: letters, digits, - and _.
-	// Default "carbon" or "blueflood", and for those after the first of a kind with -2, -3 behind it.
-	Name string
-	// Required makes one of Config.Also required.
-	Required bool
-}
-
-// TenantRule gives metrics to a tenant.
-type TenantRule struct {
-	Pattern string // a regular expression (RE2) that matches somewhere in the name, as in carbon's rules
-	Tenant  string
-}
-
 // DedupConfig says which points are judged and where marks are kept.
 type DedupConfig struct {
 	// Off turns judging off: every point is accepted.
@@ -108,6 +97,12 @@ type DedupConfig struct {
 	Store dedup.Store
 	// AllInputs judges the points of carbon's inputs too, not those of HTTP and Ingest alone.
 	AllInputs bool
+	// Away says what becomes of points while Store does not answer. Default AwayHold.
+	Away Away
+	// AwayWait is how long AwayHold lets a request wait. Default 5 s.
+	AwayWait time.Duration
+	// Bypass are prefixes of names, on the boundary of an element, whose points are not judged.
+	Bypass []string
 	// LateDeliver delivers points that are older than their metric's mark, instead of discarding them.
 	LateDeliver bool
 	// MaxFutureCarbon bounds how far ahead of now a point of a carbon input may be when AllInputs is set, since its
@@ -129,6 +124,7 @@ func (c Config) withDefaults() Config {
 		c.HTTP = &h
 	}
 	c.Dedup.MaxFutureCarbon = orDefault(c.Dedup.MaxFutureCarbon, DefaultMaxFutureCarbon)
+	c.Dedup.AwayWait = orDefault(c.Dedup.AwayWait, DefaultAwayWait)
 	c.DrainTimeout = orDefault(c.DrainTimeout, DefaultDrainTimeout)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -155,8 +151,8 @@ func configError(format string, args ...any) error {
 }
 
 func (c Config) check() error {
-	if (c.Destination.Carbon == nil) == (c.Destination.Blueflood == nil) {
-		return configError("a server needs exactly one destination, Carbon or Blueflood")
+	if c.SpoolMax < 0 || c.MemoryMax < 0 || c.DeadLetterMax < 0 {
+		return configError("bounds in bytes cannot be negative: SpoolMax %d, MemoryMax %d, DeadLetterMax %d", c.SpoolMax, c.MemoryMax, c.DeadLetterMax)
 	}
 	for what, in := range map[string]*CarbonInput{"Line": c.Line, "Pickle": c.Pickle, "UDP": c.UDP} {
 		if in == nil {
@@ -170,6 +166,17 @@ func (c Config) check() error {
 				what, in.MaxConns, in.MaxLine, in.MaxFrame)
 		}
 	}
+	if err := c.SelfMetrics.check(); err != nil {
+		return err
+	}
+	for _, prefix := range c.Dedup.Bypass {
+		if err := ingest.CheckPrefix(prefix); err != nil || prefix == "" {
+			return configError("Dedup.Bypass %q is no prefix of names, without a dot at its end", prefix)
+		}
+	}
+	if err := c.checkPopulate(); err != nil {
+		return err
+	}
 	if c.HTTP == nil {
 		return nil
 	}
@@ -177,5 +184,5 @@ func (c Config) check() error {
 		return configError("HTTP limits cannot be negative, nor all bodies' less than one's: body %d bytes, all bodies %d, %d connections, %d points, wait %v",
 			h.MaxBody, h.MaxBodies, h.MaxConns, h.MaxPoints, h.RoomWait)
 	}
-	return c.HTTP.checkKeys()
+	return c.HTTP.checkKeys(c.HTTP.Keys)
 }

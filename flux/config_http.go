@@ -1,10 +1,7 @@
 package flux
 
 import (
-	"errors"
-	"fmt"
-	"regexp"
-	"strings"
+	"crypto/tls"
 	"time"
 )
 
@@ -12,8 +9,24 @@ import (
 type HTTPConfig struct {
 	// Listen is the host:port to serve. Empty: nothing is served, and Server.Handler is there to be mounted.
 	Listen string
-	// Keys may send points. There must be one unless NoAuth is set.
+	// Keys may send points. There must be one unless NoAuth is set. Server.SetKeys replaces them while it runs.
 	Keys []Key
+	// KeyMaxMetrics bounds the distinct names that one key may use in the life of the server, by a hash of 64 bits. 0: no
+	// bound. Points of further names are refused, the others of their request are kept.
+	KeyMaxMetrics int
+	// BasicAuth are users and their passwords: where there is one, a request must name one of them by basic
+	// authentication, beside its key. A key that comes as Authorization: Bearer stands for both. What operators ask,
+	// /healthz, /readyz and /metrics, is answered to anybody.
+	BasicAuth map[string]string
+	// TLS serves HTTPS at Listen. Its GetCertificate can follow certificates that change. nil: plain HTTP.
+	TLS *tls.Config
+	// TelegrafTemplate is what the names of telegraf's points are made of; empty means host.tags.measurement.field. See
+	// ingest.Template. TelegrafUnit is what its timestamps count, its json_timestamp_units; 0 means seconds.
+	TelegrafTemplate string
+	TelegrafUnit     time.Duration
+	// TelegrafReport answers telegraf with 207 and a list when points of its request were left out. Otherwise that is
+	// logged and counted, and the answer is 204.
+	TelegrafReport bool
 	// NoAuth lets anybody send, whatever key comes along.
 	NoAuth bool
 	// AllowExampleKey lets ExampleKey be one of Keys.
@@ -31,49 +44,16 @@ type HTTPConfig struct {
 	MaxConns int
 	// MaxPoints bounds the points of one request.
 	MaxPoints int
-	// RoomWait is how long a request waits for room in a full queue before it is answered 503.
+	// RoomWait is how long a request waits for room in a full queue, and as long again for the spool's disk, before it is
+	// answered 503.
 	RoomWait time.Duration
 }
 
-// Key is an API key. Prefix, if not empty, is put before the names of all metrics sent with it.
-type Key struct {
-	Secret string
-	Prefix string
-}
-
-var keyForm = regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`)
-
-// ErrNoKey is wrapped by the error for a gateway without any key.
-var ErrNoKey = errors.New("no API key, so anybody could send")
-
-// ErrExampleKey is wrapped by the error for ExampleKey among the keys.
-var ErrExampleKey = errors.New("the key of the original's documentation is known to everybody")
-
-// checkKeys never repeats a key in an error: errors are logged.
-func (h *HTTPConfig) checkKeys() error {
-	if len(h.Keys) == 0 && !h.NoAuth {
-		return fmt.Errorf("%w: %w", ErrConfig, ErrNoKey)
+// longestWait is how long a request that has arrived may wait before it is answered.
+func (c *Config) longestWait() time.Duration {
+	wait := c.Dedup.AwayWait
+	if c.HTTP != nil {
+		wait += 2 * c.HTTP.RoomWait
 	}
-	seen := map[string]int{}
-	for i, k := range h.Keys {
-		if !keyForm.MatchString(k.Secret) {
-			return configError("key %d has %d characters, and a key is 16 to 128 of A-Z a-z 0-9 _ and -", i+1, len(k.Secret))
-		}
-		if k.Secret == ExampleKey && !h.AllowExampleKey {
-			return fmt.Errorf("%w: %w", ErrConfig, ErrExampleKey)
-		}
-		if j, dup := seen[k.Secret]; dup {
-			return configError("keys %d and %d are the same", j+1, i+1)
-		}
-		seen[k.Secret] = i
-		if strings.HasPrefix(k.Prefix, "=") || strings.HasSuffix(k.Prefix, "=") {
-			return configError("prefix of key %d begins or ends with =, as if the key were cut at its own =; keys hold none", i+1)
-		}
-		if k.Prefix != "" && !prefixForm.MatchString(k.Prefix) {
-			return configError("prefix %q of key %d is not a metric name: elements of A-Z a-z 0-9 + - %% _ = : joined by dots", k.Prefix, i+1)
-		}
-	}
-	return nil
+	return wait
 }
-
-var prefixForm = regexp.MustCompile(`^[A-Za-z0-9+\-%_=:]+(\.[A-Za-z0-9+\-%_=:]+)*$`)

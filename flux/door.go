@@ -3,7 +3,6 @@ package flux
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"sync"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
+	"github.com/fluxmetrics/fluxkit/flux/backfill"
 	"github.com/fluxmetrics/fluxkit/graphite"
 )
 
@@ -25,6 +25,10 @@ var (
 	// ErrStore is wrapped by the error of an Ingest whose points could not be judged, because the dedup store did not
 	// answer. None of them was accepted.
 	ErrStore = errors.New("flux: the dedup store does not answer")
+	// ErrSpool is wrapped, with the cause, by the error of an Ingest for which the disk of the spool failed. Points whose
+	// verdict says Accepted or Duplicate all the same are pending, but are lost if the process ends before the disk works
+	// again: send all of them once more, and those that are judged are recognised. The others were not accepted.
+	ErrSpool = errors.New("flux: the spool's disk fails")
 )
 
 // Outcome is what became of a point at the door.
@@ -63,50 +67,50 @@ type Verdict struct {
 
 // door is where a point is judged, once, and where every point is counted.
 type door struct {
-	dest      destination
+	out       fanout
 	filter    *dedup.Filter // nil: nothing is judged
+	tracer    *tracer       // nil: nobody can ask
+	lags      bool          // a pending point may not be on the disk yet
 	now       func() time.Time
 	log       *slog.Logger
-	maxFuture time.Duration // of judged points of carbon inputs; 0 or less: no bound
+	away      Away
+	awayWait  time.Duration // see DedupConfig
+	bypass    []string
+	live      *backfill.Live // told of what is accepted; nil: nobody asks
+	maxFuture time.Duration  // of judged points of carbon inputs; 0 or less: no bound
 
 	received, accepted, duplicate, late atomic.Uint64
 
 	mu       sync.Mutex
 	rejected map[string]uint64
+	unread   map[string]uint64 // requests of which nobody knows how many points they held
+
+	instant bool        // the store answers at once
+	gone    atomic.Bool // the store was away when it was asked last
+	probing atomic.Bool // somebody asks it while it is
 
 	turn   chan struct{}   // holds one: see reserve
 	warned atomic.Int64    // when the store was complained of last, Unix nanoseconds
 	life   context.Context // of raising marks
+	opened chan struct{}   // closed once all destinations are open
 	pool   sync.Pool       // *judging
-	done   []dedup.Mark    // scratch of the destination's goroutine
 }
 
 // entry says how points came in.
 type entry struct {
 	judge  bool          // against the marks, unless the point is a fill
 	carbon bool          // from an input whose timestamps are not bounded
+	async  bool          // a later sync sees to it that the points are kept
 	try    bool          // do not wait for room
 	room   time.Duration // longest wait for room; 0: until the context ends
 	hold   bool          // wait for the dedup store to come back: nobody else has the points
-	fill   func(i int) bool
+	fill   []bool        // of the points that are fills; nil: none
 }
 
-// judging is what judging a run of points needs.
-type judging struct {
-	marks    []dedup.Mark
-	verdicts []dedup.Verdict
-	index    []int // of the point in the run that marks[i] is about
-	pts      []graphite.Point
-	tags     []byte
-	kept     []dedup.Mark
-	waiting  []dedup.Mark
-	out      []Verdict
-}
-
-// admit judges the points and hands those that are new to the destination. It waits, for room and for points that
+// admit judges the points and hands those that are new to the destinations. It waits, for room and for points that
 // another caller is about to have kept, until ctx ends. The verdicts are valid until the judging is put back.
 //
-// On an error none of the points was accepted.
+// On an error none of the points was accepted, save those that have a verdict that says so: see ErrSpool.
 func (d *door) admit(ctx context.Context, pts []graphite.Point, e entry) (*judging, error) {
 	d.received.Add(uint64(len(pts)))
 	j, _ := d.pool.Get().(*judging)
@@ -116,166 +120,26 @@ func (d *door) admit(ctx context.Context, pts []graphite.Point, e entry) (*judgi
 	j.reset(len(pts))
 	err := d.judge(ctx, j, pts, e)
 	d.count(j.out, err)
+	if d.tracer != nil {
+		d.tracer.judged(pts, j.out, err)
+	}
 	return j, err
 }
 
-// pass hands points that are not to be judged to the destination, all or none.
+// pass hands points that are not to be judged to the destinations, all or none.
 func (d *door) pass(ctx context.Context, pts []graphite.Point, e entry) error {
 	n := uint64(len(pts))
 	d.received.Add(n)
-	err := d.send(ctx, pts, nil, e)
+	durable, err := d.send(ctx, pts, nil, e)
+	if d.tracer != nil {
+		d.tracer.passed(pts, err)
+	}
 	if err != nil {
 		d.reject(refusal(err), n)
 		return err
 	}
 	d.accepted.Add(n)
-	return nil
-}
-
-func (d *door) put(j *judging) {
-	clear(j.marks[:cap(j.marks)])
-	clear(j.kept[:cap(j.kept)])
-	clear(j.waiting[:cap(j.waiting)])
-	clear(j.pts[:cap(j.pts)])
-	d.pool.Put(j)
-}
-
-func (j *judging) reset(n int) {
-	j.out = append(j.out[:0], make([]Verdict, n)...)
-	j.marks, j.index = j.marks[:0], j.index[:0]
-	j.pts, j.tags, j.kept, j.waiting = j.pts[:0], j.tags[:0], j.kept[:0], j.waiting[:0]
-}
-
-func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e entry) error {
-	if !e.judge || d.filter == nil {
-		if err := d.send(ctx, pts, nil, e); err != nil {
-			return err
-		}
-		for i := range j.out {
-			j.out[i].Outcome = Accepted
-		}
-		return nil
-	}
-	limit := int64(0)
-	if e.carbon && d.maxFuture > 0 {
-		limit = d.now().Add(d.maxFuture).UnixMilli()
-	}
-	for i := range pts {
-		switch {
-		case e.fill != nil && e.fill(i):
-			j.take(pts[i], i, 0)
-		case limit != 0 && pts[i].Timestamp > limit:
-			j.out[i] = Verdict{Rejected, "in_future"}
-		default:
-			j.marks = append(j.marks, dedup.Mark{Metric: pts[i].Name, Timestamp: pts[i].Timestamp, Value: pts[i].Value})
-			j.index = append(j.index, i)
-		}
-	}
-	if err := d.reserve(ctx, j, e); err != nil {
-		return err
-	}
-	for k, m := range j.marks {
-		i := j.index[k]
-		switch j.verdicts[k] {
-		case dedup.New:
-			j.take(pts[i], i, tagJudged)
-			j.kept = append(j.kept, m)
-		case dedup.Duplicate:
-			j.out[i].Outcome = Duplicate
-		case dedup.Late:
-			j.out[i].Outcome = Late
-		}
-	}
-	if len(j.pts) == 0 {
-		return nil
-	}
-	if err := d.send(ctx, j.pts, j.tags, e); err != nil {
-		d.filter.Release(j.kept)
-		clear(j.out)
-		return err
-	}
-	d.filter.Kept(j.kept)
-	return nil
-}
-
-// reserve has the filter judge j.marks until none of them is in flight, which is what it says of a point that another
-// caller has reserved and may fail to get kept. Meanwhile nothing is reserved here, so that nobody waits for somebody
-// who waits. Of several callers who met such points one at a time tries again, so that they do not meet for ever.
-func (d *door) reserve(ctx context.Context, j *judging, e entry) error {
-	if len(j.marks) == 0 {
-		return nil
-	}
-	if cap(j.verdicts) < len(j.marks) {
-		j.verdicts = make([]dedup.Verdict, len(j.marks))
-	}
-	j.verdicts = j.verdicts[:len(j.marks)]
-	var room context.Context
-	for {
-		if err := d.ask(ctx, j, e); err != nil {
-			return err
-		}
-		inFlight := j.split()
-		if len(inFlight) == 0 {
-			return nil
-		}
-		d.filter.Release(j.kept)
-		j.kept = j.kept[:0]
-		if e.try {
-			return fmt.Errorf("%w: another sender of the same points waits for room", ErrFull)
-		}
-		if room == nil {
-			var cancel context.CancelFunc
-			room, cancel = e.withRoom(ctx)
-			defer cancel()
-			select {
-			case d.turn <- struct{}{}:
-				defer func() { <-d.turn }()
-			case <-room.Done():
-				return fmt.Errorf("%w: other senders of the same points wait for room: %w", ErrFull, room.Err())
-			}
-		}
-		if err := d.filter.Wait(room, inFlight); err != nil {
-			return fmt.Errorf("%w: another sender of the same points waits for room: %w", ErrFull, err)
-		}
-	}
-}
-
-// split lists the marks that were judged new in j.kept, and returns those in flight.
-func (j *judging) split() []dedup.Mark {
-	j.kept, j.waiting = j.kept[:0], j.waiting[:0]
-	for k, m := range j.marks {
-		switch j.verdicts[k] {
-		case dedup.New:
-			j.kept = append(j.kept, m)
-		case dedup.InFlight:
-			j.waiting = append(j.waiting, m)
-		}
-	}
-	if len(j.waiting) == 0 {
-		j.kept = j.kept[:0]
-	}
-	return j.waiting
-}
-
-// ask has the filter judge j.marks.
-func (d *door) ask(ctx context.Context, j *judging, e entry) error {
-	for {
-		err := d.filter.Judge(ctx, j.marks, j.verdicts)
-		if !errors.Is(err, dedup.ErrUnavailable) {
-			return err
-		}
-		if now := d.now().UnixNano(); now-d.warned.Swap(now) >= int64(time.Second) {
-			d.log.Warn("points cannot be judged: the dedup store does not answer", "held", e.hold, "points", len(j.marks), "error", err)
-		}
-		if !e.hold {
-			return fmt.Errorf("%w: %w", ErrStore, err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrStore, err)
-		case <-time.After(retryEvery):
-		}
-	}
+	return d.commit(ctx, e, durable)
 }
 
 // withRoom is the context for waiting for room.
@@ -286,40 +150,46 @@ func (e entry) withRoom(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithCancel(ctx)
 }
 
-// send hands points to the destination.
-func (d *door) send(ctx context.Context, pts []graphite.Point, tags []byte, e entry) error {
-	if e.try || e.room > 0 {
+// send hands points to the destinations, and tells whether they are kept without a commit.
+func (d *door) send(ctx context.Context, pts []graphite.Point, tags []byte, e entry) (durable bool, err error) {
+	if durable, err = d.give(ctx, pts, tags, e); err == nil {
+		d.live.Note(pts)
+	}
+	return durable, err
+}
+
+// give is send that tells nobody.
+func (d *door) give(ctx context.Context, pts []graphite.Point, tags []byte, e entry) (durable bool, err error) {
+	if e.try {
+		ctx = ended
+	} else if e.room > 0 {
+		if len(d.out.spooled) == 0 { // there is room nearly always, and a timer costs more than to look
+			if durable, err = d.out.give(ended, pts, tags, e); !errors.Is(err, ErrFull) {
+				return durable, err
+			}
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = e.withRoom(ctx)
 		defer cancel()
-		if e.try {
-			cancel()
-		}
 	}
-	return d.dest.send(ctx, pts, tags)
+	return d.out.give(ctx, pts, tags, e)
 }
 
-// take adds a point to those that are to be sent.
-func (j *judging) take(p graphite.Point, i int, tag byte) {
-	j.pts = append(j.pts, p)
-	j.tags = append(j.tags, tag)
-	j.out[i].Outcome = Accepted
-}
-
-// settled is told of points that have left the destination's queue. Their marks may rise now.
-func (d *door) settled(pts []graphite.Point, tags []byte) {
-	marks := d.done[:0]
-	for i := range pts {
-		if tags[i]&tagJudged != 0 {
-			marks = append(marks, dedup.Mark{Metric: pts[i].Name, Timestamp: pts[i].Timestamp, Value: pts[i].Value})
-		}
+// commit waits until everything that was sent is kept, unless it is already or a later sync sees to it. It has as much
+// time as there was for finding room.
+func (d *door) commit(ctx context.Context, e entry, durable bool) error {
+	if durable || e.async {
+		return nil
 	}
-	if len(marks) > 0 {
-		// The filter remembers what the store did not take, and the server's ticker tries again.
-		_ = d.filter.Done(d.life, marks)
+	if e.try {
+		e.room = DefaultRoomWait
 	}
-	clear(marks)
-	d.done = marks
+	if e.room > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = e.withRoom(ctx)
+		defer cancel()
+	}
+	return d.out.sync(ctx)
 }
 
 // count moves the counters by the verdicts. Points without one were refused by err.
@@ -364,6 +234,31 @@ func (d *door) refuse(reason string, n int) {
 	d.reject(reason, uint64(n))
 }
 
+// refuseAll is refuse of points that are at hand.
+func (d *door) refuseAll(pts []graphite.Point, reason string) {
+	d.refuse(reason, len(pts))
+	for i := range pts {
+		d.traceRefused(pts[i].Name, reason)
+	}
+}
+
+// refuseRequest counts a request that could not be read as points.
+func (d *door) refuseRequest(reason string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unread == nil {
+		d.unread = map[string]uint64{}
+	}
+	d.unread[reason]++
+}
+
+// traceRefused is told the name of a point that refuse counts.
+func (d *door) traceRefused(name []byte, reason string) {
+	if d.tracer != nil {
+		d.tracer.refused(name, reason)
+	}
+}
+
 func (d *door) reject(reason string, n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -382,6 +277,8 @@ func refusal(err error) string {
 		return "too_big"
 	case errors.Is(err, ErrStore):
 		return "store"
+	case errors.Is(err, ErrSpool):
+		return "spool"
 	case errors.Is(err, ErrClosed):
 		return "closed"
 	}
@@ -390,13 +287,13 @@ func refusal(err error) string {
 
 func (d *door) stats() Stats {
 	d.mu.Lock()
-	rejected := maps.Clone(d.rejected)
+	rejected, unread := maps.Clone(d.rejected), maps.Clone(d.unread)
 	d.mu.Unlock()
 	if rejected == nil {
 		rejected = map[string]uint64{}
 	}
 	return Stats{
 		Received: d.received.Load(), Accepted: d.accepted.Load(), Duplicate: d.duplicate.Load(), Late: d.late.Load(),
-		Rejected: rejected,
+		Rejected: rejected, Unread: unread,
 	}
 }

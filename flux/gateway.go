@@ -1,16 +1,11 @@
 package flux
 
 import (
-	"compress/gzip"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -20,12 +15,19 @@ import (
 
 // gateway serves Flux's HTTP API.
 type gateway struct {
-	cfg  HTTPConfig
-	keys *keyTable
-	door *door
-	log  *slog.Logger
-	pool sync.Pool    // *exchange
-	body atomic.Int64 // bytes that the bodies being read and handled take
+	cfg      HTTPConfig
+	keys     atomic.Pointer[keyTable]
+	anybody  *keyEntry // stands for the key where none is asked for
+	basic    *basicAuth
+	template *ingest.Template
+	decoders ingest.Decoders
+	door     *door
+	populate *populate // nil: no history is fetched
+	log      *slog.Logger
+	pool     sync.Pool    // *exchange
+	body     atomic.Int64 // bytes that the bodies being read and handled take
+	told     atomic.Int64 // when points that were left out were logged last, Unix nanoseconds
+	reload   sync.Mutex   // held while keys are replaced
 }
 
 // exchange is what one request needs, kept for the next.
@@ -34,47 +36,59 @@ type exchange struct {
 	body   []byte
 	held   int64 // of the gateway's bytes for bodies
 	pts    []graphite.Point
+	fill   []bool   // of pts
+	over   []string // names that the key's quota left out
+	quiet  bool     // points that are left out are not reported
 }
 
-// answer is the body of every response that has one.
-type answer struct {
-	Code    int    `json:"code"`
-	Message string `json:"message"`
+func newGateway(cfg HTTPConfig, d *door, log *slog.Logger) (*gateway, error) {
+	if err := checkUsers(cfg.BasicAuth); err != nil {
+		return nil, err
+	}
+	if t := cfg.TLS; t != nil && len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
+		return nil, configError("TLS without a certificate: set Certificates or GetCertificate")
+	}
+	g := &gateway{door: d, log: log, basic: newBasicAuth(cfg.BasicAuth)}
+	g.keys.Store(newKeyTable(cfg.Keys, &cfg, nil))
+	cfg.Keys, cfg.BasicAuth = nil, nil // from here on there are digests alone
+	g.cfg = cfg
+	g.anybody = &keyEntry{Key: Key{Rights: RightIngest | RightFill | RightPopulate, MaxPoints: cfg.MaxPoints, MaxBody: cfg.MaxBody}}
+	if cfg.TelegrafTemplate != "" {
+		t, err := ingest.ParseTemplate(cfg.TelegrafTemplate)
+		if err != nil {
+			return nil, configError("TelegrafTemplate: %w", err)
+		}
+		g.template = t
+	}
+	return g, nil
 }
 
-func newGateway(cfg HTTPConfig, d *door, log *slog.Logger) http.Handler {
-	g := &gateway{cfg: cfg, keys: newKeyTable(cfg.Keys), door: d, log: log}
-	mux := http.NewServeMux()
+// routes puts the API on mux.
+func (g *gateway) routes(mux *http.ServeMux) {
 	for _, prefix := range []string{"/flux", ""} { // a proxy may strip the prefix
 		mux.HandleFunc(prefix+"/metric_data", g.only(http.MethodGet, g.get))
 		mux.HandleFunc(prefix+"/metric_data_post", g.only(http.MethodPost, g.post))
+		mux.HandleFunc(prefix+"/lines", g.only(http.MethodPost, g.lines))
+		mux.HandleFunc(prefix+"/trace", g.only(http.MethodGet, g.trace))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, http.StatusNotFound, "no such path - points go to GET /flux/metric_data or POST /flux/metric_data_post")
+		reply(w, http.StatusNotFound, "no such path - points go to GET /flux/metric_data, POST /flux/metric_data_post or POST /flux/lines")
 	})
-	return mux
 }
 
-func reply(w http.ResponseWriter, code int, message string) {
-	b, err := json.Marshal(answer{code, message})
-	if err != nil {
-		b = []byte(`{}`)
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(b)))
-	w.WriteHeader(code)
-	_, _ = w.Write(b)
-}
-
+// only lets requests of one method, that name a user where one is asked for, through to h.
 func (g *gateway) only(method string, h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != method {
+		switch {
+		case r.Method != method:
 			w.Header().Set("Allow", method)
 			reply(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes %s, not %s", r.URL.Path, method, r.Method))
-			return
+		case !g.basic.lets(r, !g.cfg.NoAuth):
+			w.Header().Set("WWW-Authenticate", `Basic realm="flux", charset="UTF-8"`)
+			reply(w, http.StatusUnauthorized, "a user and a password are asked for here - curl -u USER:PASSWORD")
+		default:
+			h(w, r)
 		}
-		h(w, r)
 	}
 }
 
@@ -86,20 +100,17 @@ func (g *gateway) exchange() *exchange {
 	return x
 }
 
-const (
-	firstBody = 4 << 10 // where a body's buffer begins
-	smallBody = 16 << 10
-	keptBody  = 1 << 20 // a larger buffer is left to the garbage collector
-)
-
 func (g *gateway) put(x *exchange) {
 	g.body.Add(-x.held)
 	x.held = 0
-	if cap(x.body) <= keptBody {
-		x.parser.Reset()
-		clear(x.pts)
-		g.pool.Put(x)
+	if cap(x.body) > keptBody {
+		return
 	}
+	x.parser.Reset()
+	clear(x.pts)
+	clear(x.over)
+	x.body, x.pts, x.fill, x.over, x.quiet = x.body[:0], x.pts[:0], x.fill[:0], x.over[:0], false
+	g.pool.Put(x)
 }
 
 func (g *gateway) get(w http.ResponseWriter, r *http.Request) {
@@ -114,214 +125,204 @@ func (g *gateway) get(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *gateway) post(w http.ResponseWriter, r *http.Request) {
+	g.parse(w, r, func(x *exchange) (*ingest.Request, error) {
+		if header(r, "Telegraf") == "" {
+			return x.parser.JSON(x.body)
+		}
+		x.quiet = !g.cfg.TelegrafReport
+		return x.parser.Telegraf(x.body, ingest.Telegraf{
+			Prefix: header(r, "Prefix"), Template: g.template, Unit: g.cfg.TelegrafUnit,
+		})
+	})
+}
+
+func (g *gateway) lines(w http.ResponseWriter, r *http.Request) {
+	g.parse(w, r, func(x *exchange) (*ingest.Request, error) { return x.parser.Lines(x.body) })
+}
+
+// header is the first value of a header, whose name is in canonical form.
+func header(r *http.Request, name string) string {
+	if v := r.Header[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// parse reads a body and has it handled.
+func (g *gateway) parse(w http.ResponseWriter, r *http.Request, parse func(*exchange) (*ingest.Request, error)) {
 	x := g.exchange()
 	defer g.put(x)
-	var err error
-	if err = g.read(w, r, x); err != nil {
-		g.fail(w, r, err)
+	err := g.read(w, r, x)
+	if err != nil {
+		g.handle(w, r, x, nil, err)
 		return
 	}
-	req, err := x.parser.JSON(x.body)
+	req, err := parse(x)
+	if err == nil && !req.HasKey && r.URL.RawQuery != "" {
+		if q := r.URL.Query(); q.Has("key") {
+			req.Key, req.HasKey = []byte(q.Get("key")), true
+		}
+	}
 	g.handle(w, r, x, req, err)
 }
 
-// errBody is wrapped by errors that are the client's: its body cannot be read.
-var errBody = errors.New("flux: request body")
-
-// errBusy is returned when the bodies of other requests take all the memory there is for bodies.
-var errBusy = errors.New("flux: too many large requests at once")
-
-// hold takes memory for x's body until x is put back. A small one is free, so that large ones cannot keep it out.
-func (g *gateway) hold(x *exchange) error {
-	more := int64(cap(x.body)) - x.held
-	if cap(x.body) <= smallBody || more == 0 {
-		return nil
-	}
-	if g.body.Add(more) > g.cfg.MaxBodies {
-		g.body.Add(-more)
-		return errBusy
-	}
-	x.held += more
-	return nil
-}
-
-// read reads the decoded body of r into x. Memory is taken as bytes arrive, not as they are announced.
-func (g *gateway) read(w http.ResponseWriter, r *http.Request, x *exchange) error {
-	limit := g.cfg.MaxBody
-	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close")
-		return &http.MaxBytesError{Limit: limit}
-	}
-	var body io.Reader = http.MaxBytesReader(w, r.Body, limit)
-	switch enc := strings.ToLower(r.Header.Get("Content-Encoding")); enc {
-	case "", "identity":
-	case "gzip", "x-gzip":
-		z, err := gzip.NewReader(body)
-		if err != nil {
-			return fmt.Errorf("%w: not gzip: %w", errBody, err)
-		}
-		body = z
-	default:
-		return &ingest.Error{Code: http.StatusUnsupportedMediaType, Item: -1, Message: fmt.Sprintf("Content-Encoding %.40q is not known here - send gzip or none", enc)}
-	}
-	x.body = x.body[:0]
-	if cap(x.body) == 0 || g.hold(x) != nil { // a large buffer of an earlier request, and no room for it now
-		x.body = make([]byte, 0, firstBody)
-	}
-	for {
-		if len(x.body) == cap(x.body) {
-			x.body = append(x.body, 0)[:len(x.body)]
-		}
-		if err := g.hold(x); err != nil {
-			return err
-		}
-		n, err := body.Read(x.body[len(x.body):cap(x.body)])
-		x.body = x.body[:len(x.body)+n]
-		switch {
-		case int64(len(x.body)) > limit:
-			return &http.MaxBytesError{Limit: limit}
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("%w: %w", errBody, err)
-		}
-	}
-}
-
-// handle answers a request that was parsed, or not.
+// handle answers a request that was parsed, or could not be: then nobody knows how many points it held.
 func (g *gateway) handle(w http.ResponseWriter, r *http.Request, x *exchange, req *ingest.Request, err error) {
 	if err != nil {
+		g.door.refuseRequest(unread(err))
 		g.fail(w, r, err)
 		return
 	}
 	if req.Status { // before the key is looked at, as the original does
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"status": "ok"}`)
+		g.say(w, `{"status": "ok"}`)
 		return
 	}
-	prefix, err := g.authenticate(r, req)
+	dry := req.Test || req.ValidateKey || header(r, "X-Test-Only") != ""
+	key, err := g.authenticateKey(r, req.Key, req.HasKey)
 	if err == nil && req.ValidateKey {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"status": "key valid"}`)
+		g.say(w, `{"status": "key valid"}`)
 		return
 	}
 	if err == nil {
-		err = x.parser.Validate(ingest.Rules{MaxAge: max(0, g.cfg.MaxAge), MaxFuture: max(0, g.cfg.MaxFuture), Now: g.door.now()}, prefix)
+		err = g.check(x, req, key)
 	}
-	if err != nil {
-		g.refuse(req.Points, err)
+	switch {
+	case err != nil && dry:
 		g.fail(w, r, err)
-		return
-	}
-	if req.Test || r.Header.Get("X-Test-Only") != "" {
-		g.answerTest(w, req, prefix)
-		return
-	}
-	if err := g.admit(r.Context(), x, req); err != nil {
+	case err != nil:
+		g.refuse(x, req, key, asRefusal(err))
 		g.fail(w, r, err)
-		return
+	case dry:
+		g.answerTest(w, req, key.Prefix)
+	default:
+		g.ingest(w, r, x, req, key)
 	}
-	w.WriteHeader(http.StatusNoContent)
 }
 
-// authenticate returns the prefix of the request's key.
-func (g *gateway) authenticate(r *http.Request, req *ingest.Request) (string, error) {
-	if g.cfg.NoAuth {
-		return "", nil
-	}
-	key, given := req.Key, req.HasKey
-	if h := r.Header.Get("Key"); h != "" {
-		key, given = []byte(h), true
-	} else if h, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		key, given = []byte(h), true
-	}
-	if !given {
-		return "", &ingest.Error{Code: http.StatusBadRequest, Message: "no key passed", Item: -1, Reason: "no_key"}
-	}
-	prefix, ok := g.keys.find(key)
-	if !ok {
-		return "", &ingest.Error{Code: http.StatusUnauthorized, Message: "invalid key", Item: -1, Reason: "key"}
-	}
-	return prefix, nil
-}
-
-// refuse counts the points of a request that is refused whole: the one that broke a rule by that, the rest as siblings.
-func (g *gateway) refuse(points int, err error) {
-	var e *ingest.Error
-	if !errors.As(err, &e) || points == 0 {
-		return
-	}
-	if e.Item < 0 {
-		g.door.refuse(string(e.Reason), points)
-		return
-	}
-	g.door.refuse(string(e.Reason), 1)
-	g.door.refuse("sibling", points-1)
-}
-
-// answerTest tells what would have been kept.
-func (g *gateway) answerTest(w http.ResponseWriter, req *ingest.Request, prefix string) {
-	names := make([]string, len(req.Items))
-	for i := range req.Items {
-		names[i] = string(req.Items[i].Name)
-	}
-	b, err := json.Marshal(map[string]any{
-		"namespace": prefix, "message": "metric ingestion test, no metrics were ingested only counts are reported",
-		"ingest_count": len(names), "drop_count": 0, "metrics": names, "dropped": []string{},
-	})
-	if err != nil {
-		reply(w, http.StatusInternalServerError, "the answer could not be written")
-		return
-	}
+// say answers 200.
+func (g *gateway) say(w http.ResponseWriter, body string) {
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(b)
+	_, _ = io.WriteString(w, body)
+}
+
+// ingest hands the points of a request that is in order to the door. Each of them is counted once: as left out, as over
+// the quota, or by the door.
+func (g *gateway) ingest(w http.ResponseWriter, r *http.Request, x *exchange, req *ingest.Request, key *keyEntry) {
+	if wait := key.take(len(req.Items), g.door.now()); wait > 0 {
+		g.refuse(x, req, key, &ingest.Error{Item: -1, Reason: reasonRate})
+		g.tooFast(w, key, wait)
+		return
+	}
+	g.choose(x, req, key)
+	err := g.admit(r.Context(), x)
+	g.leftOut(x, req, key) // they were received whatever became of the others
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	g.answer(w, x, req, key)
+}
+
+// check validates the request's points, and holds them against the key's rights and limits.
+func (g *gateway) check(x *exchange, req *ingest.Request, key *keyEntry) error {
+	switch {
+	case key.Rights&RightIngest == 0:
+		return forbidden("this key may not send points")
+	case req.Fill && key.Rights&RightFill == 0:
+		return forbidden("this key may not fill - send the points without fill")
+	case key.MaxPoints > 0 && req.Points > key.MaxPoints:
+		return tooMuch("%d points, and this key may send %d a request - send fewer", req.Points, key.MaxPoints)
+	case key.MaxBody > 0 && int64(len(x.body)) > key.MaxBody:
+		return tooMuch("a body of %d bytes, and this key may send %d a request - send fewer points", len(x.body), key.MaxBody)
+	}
+	return x.parser.Validate(ingest.Rules{MaxAge: max(0, g.cfg.MaxAge), MaxFuture: max(0, g.cfg.MaxFuture), Now: g.door.now()}, key.Prefix)
+}
+
+// choose puts the points that the key's quota of names allows in x.pts, and the names of the others in x.over.
+func (g *gateway) choose(x *exchange, req *ingest.Request, key *keyEntry) {
+	x.pts, x.fill, x.over = x.pts[:0], x.fill[:0], x.over[:0]
+	for i := range req.Items {
+		it := &req.Items[i]
+		if key.names != nil && !key.names.use(it.Name, key.MaxMetrics) {
+			x.over = append(x.over, string(it.Name))
+			continue
+		}
+		x.pts = append(x.pts, graphite.Point{Name: it.Name, Timestamp: it.Timestamp, Value: it.Value})
+		x.fill = append(x.fill, it.Fill)
+	}
+	g.door.refuse(reasonQuota, len(x.over))
+	for _, name := range x.over {
+		g.door.traceRefused([]byte(name), reasonQuota)
+	}
 }
 
 // admit hands the request's points to the door. It waits for room for a moment.
-func (g *gateway) admit(ctx context.Context, x *exchange, req *ingest.Request) error {
-	x.pts = x.pts[:0]
-	for i := range req.Items {
-		it := &req.Items[i]
-		x.pts = append(x.pts, graphite.Point{Name: it.Name, Timestamp: it.Timestamp, Value: it.Value})
+func (g *gateway) admit(ctx context.Context, x *exchange) error {
+	if len(x.pts) == 0 {
+		return nil
 	}
 	j, err := g.door.admit(ctx, x.pts, entry{
-		judge: true, room: g.cfg.RoomWait, fill: func(i int) bool { return req.Items[i].Fill },
+		judge: true, room: g.cfg.RoomWait, fill: x.fill,
 	})
 	g.door.put(j)
 	return err
 }
 
-// fail answers a request that is refused.
-func (g *gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var bad *ingest.Error
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &bad):
-		reply(w, bad.Code, bad.Message)
-	case errors.As(err, &tooLarge):
-		reply(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body of more than %d bytes - send fewer points a request", tooLarge.Limit))
-	case errors.Is(err, errBody):
-		reply(w, http.StatusBadRequest, "the body could not be read - "+strings.TrimPrefix(err.Error(), errBody.Error()+": "))
-	case errors.Is(err, ErrTooBig):
-		reply(w, http.StatusRequestEntityTooLarge, "more points at once than the queue can hold - send fewer points a request")
-	case errors.Is(err, ErrFull), errors.Is(err, ErrStore), errors.Is(err, ErrClosed), errors.Is(err, errBusy):
-		w.Header().Set("Retry-After", "1")
-		reply(w, http.StatusServiceUnavailable, unavailable(err))
-	case r.Context().Err() != nil: // nobody is there to read an answer
-	default:
-		g.log.Error("request failed", "path", r.URL.Path, "error", err)
-		reply(w, http.StatusInternalServerError, "the points could not be kept")
+// leftOut counts the points that were left out while others of their request were taken.
+func (g *gateway) leftOut(x *exchange, req *ingest.Request, key *keyEntry) {
+	if len(req.Rejected) == 0 {
+		return
+	}
+	for i := range req.Rejected {
+		r := &req.Rejected[i]
+		g.door.refuse(string(r.Reason), 1)
+		if name, err := x.parser.Name(r.Metric, key.Prefix); err == nil {
+			g.door.traceRefused(name, string(r.Reason))
+		}
+	}
+	if everySecond(&g.told, g.door.now) {
+		first := string(req.Rejected[0].Reason)
+		if x.quiet { // nobody else is told; text of another kind of request might hold a key
+			first = req.Rejected[0].Message()
+		}
+		g.log.Info("points of a request were left out", "points", len(req.Rejected), "of", req.Points, "first", first)
 	}
 }
 
-func unavailable(err error) string {
-	switch {
-	case errors.Is(err, ErrStore):
-		return "points cannot be judged, the dedup store does not answer - none was kept, send them again"
-	case errors.Is(err, errBusy):
-		return "too many large requests at once - nothing was kept, send it again"
-	case errors.Is(err, ErrClosed):
-		return "the server is stopping - nothing was kept, send it again"
+// Labels of points that are refused by the gateway itself, beside those of package ingest.
+const (
+	reasonNoKey   = "no_key"  // no key came along
+	reasonKey     = "key"     // a key that is not known
+	reasonRight   = "right"   // a key that may not do this
+	reasonLimit   = "limit"   // more than the key may send at once
+	reasonRate    = "rate"    // more than the key may send in a second
+	reasonQuota   = "quota"   // a name beyond those that the key may use
+	reasonSibling = "sibling" // a good point of an array that held a bad one
+)
+
+// refuse counts the points of a request that is refused whole: the one that broke a rule by that, the rest as siblings.
+// key is nil for a request that has none, of which the trace is told nothing.
+func (g *gateway) refuse(x *exchange, req *ingest.Request, key *keyEntry, why *ingest.Error) {
+	reason := func(i int) string {
+		if why.Item < 0 || why.Item == i {
+			return string(why.Reason)
+		}
+		return reasonSibling
 	}
-	return "no room for more points until the destination takes some - nothing was kept, send it again"
+	if why.Item < 0 {
+		g.door.refuse(string(why.Reason), req.Points)
+	} else {
+		g.door.refuse(string(why.Reason), 1)
+		g.door.refuse(reasonSibling, req.Points-1)
+	}
+	if key == nil || g.door.tracer == nil {
+		return
+	}
+	if req.Items == nil {
+		x.parser.Names(key.Prefix, func(i int, name []byte) { g.door.traceRefused(name, reason(i)) })
+		return
+	}
+	for i := range req.Items {
+		g.door.traceRefused(req.Items[i].Name, reason(i))
+	}
 }

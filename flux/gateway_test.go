@@ -203,7 +203,7 @@ func TestBadRequests(t *testing.T) {
 	f("one bad item among good ones", 400, "too old", "POST", post, fmt.Sprintf(
 		`{"key":%q,"metrics":[{"metric":"a","timestamp":%[2]d,"value":1},{"metric":"b","timestamp":%[3]d,"value":1},{"metric":"c","timestamp":%[2]d,"value":1}]}`, testKey, ts, old))
 	f("more than a body may have", 413, "more than 8388608 bytes", "POST", post, strings.Repeat("x", flux.DefaultMaxBody+1))
-	f("not gzip", 400, "not gzip", "POST", post, "plain", "Content-Encoding", "gzip")
+	f("not gzip", 400, "invalid gzip data", "POST", post, "plain", "Content-Encoding", "gzip")
 	f("unknown encoding", 415, "zstd", "POST", post, "x", "Content-Encoding", "zstd")
 	f("wrong method", 405, "takes GET", "POST", "/flux/metric_data", "")
 	f("wrong method", 405, "takes POST", "GET", post, "")

@@ -2,6 +2,7 @@ package flux
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,18 +16,17 @@ import (
 // in few bytes, and each naming becomes a copy in the queue. A small queue makes it less.
 const chunkBytes = 256 << 10
 
-// chunkFor is chunkBytes, or what a record of the destination's queue may hold, with a margin.
-func (s *Server) chunkFor() int {
-	memory := int64(0)
-	if c := s.cfg.Destination.Carbon; c != nil {
-		memory = c.MemoryMax
-	} else if b := s.cfg.Destination.Blueflood; b != nil {
-		memory = b.MemoryMax
+// chunkFor is chunkBytes, or what a record of every destination's queue may hold, with a margin.
+func chunkFor(plans []plan) int {
+	chunk := int64(chunkBytes)
+	for _, p := range plans {
+		for i := range p.outlets {
+			if bound, _ := p.outlets[i].bound(); bound > 0 {
+				chunk = min(chunk, bound/4)
+			}
+		}
 	}
-	if memory == 0 {
-		return chunkBytes
-	}
-	return int(min(chunkBytes, memory/4))
+	return int(chunk)
 }
 
 // input is a bound listener and what serves it.
@@ -41,7 +41,21 @@ type input struct {
 // bind opens every listener of the configuration. When one fails, those before it stay open for shut to close.
 func (s *Server) bind() error {
 	if h := s.cfg.HTTP; h != nil && h.Listen != "" {
-		in, err := s.bindHTTP(h.Listen)
+		in, err := s.bindHTTP("http", h.Listen, s.handler, h.TLS, h.MaxConns)
+		if err != nil {
+			return err
+		}
+		s.inputs = append(s.inputs, in)
+	}
+	if p := s.cfg.Populate; p != nil && p.Listen != "" {
+		in, err := s.bindHTTP("populate", p.Listen, s.gateway.populateMux(), s.cfg.HTTP.TLS, s.cfg.HTTP.MaxConns)
+		if err != nil {
+			return err
+		}
+		s.inputs = append(s.inputs, in)
+	}
+	if s.cfg.StatusListen != "" {
+		in, err := s.bindHTTP("status", s.cfg.StatusListen, s.status, nil, maxStatusConns)
 		if err != nil {
 			return err
 		}
@@ -66,7 +80,7 @@ func (s *Server) bind() error {
 
 // ListenError is returned by New for an address that cannot be listened on.
 type ListenError struct {
-	Input string // "http", "line", "pickle" or "udp"
+	Input string // as Server.Addr has it
 	Addr  string
 	Err   error
 }
@@ -77,24 +91,29 @@ func (e *ListenError) Error() string {
 
 func (e *ListenError) Unwrap() error { return e.Err }
 
-func (s *Server) bindHTTP(addr string) (*input, error) {
+func (s *Server) bindHTTP(name, addr string, handler http.Handler, secure *tls.Config, maxConns int) (*input, error) {
 	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", addr)
 	if err != nil {
-		return nil, &ListenError{"http", addr, err}
+		return nil, &ListenError{name, addr, err}
 	}
-	l = limitListener(l, s.cfg.HTTP.MaxConns)
+	l = limitListener(l, maxConns)
+	serve := func(srv *http.Server) error { return srv.Serve(l) }
+	if secure != nil {
+		serve = func(srv *http.Server) error { return srv.ServeTLS(l, "", "") }
+	}
 	srv := &http.Server{
-		Handler: s.handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		Handler: handler, TLSConfig: secure, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		WriteTimeout:   readTimeout + s.cfg.longestWait() + answerTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	return &input{
-		name:    "http",
+		name:    name,
 		addr:    l.Addr,
 		close:   func() { l.Close(); srv.Close() },
 		rejects: func() map[string]uint64 { return nil },
 		serve: func(ctx context.Context) error {
 			failed := make(chan error, 1)
-			go func() { failed <- srv.Serve(l) }()
+			go func() { failed <- serve(srv) }()
 			select {
 			case err := <-failed:
 				return err
@@ -133,7 +152,7 @@ func (s *Server) bindLine(name string, cfg *CarbonInput) (*input, error) {
 	}
 	r := &graphite.LineReceiver{
 		MaxConns: cfg.MaxConns, MaxLine: cfg.MaxLine, AllowInf: cfg.AllowInf, Strict: cfg.Strict,
-		DrainTimeout: s.cfg.DrainTimeout / 2, Now: s.cfg.Now, Logger: s.log,
+		DrainTimeout: s.cfg.DrainTimeout / 2, Now: s.cfg.Now, Logger: s.log, Sync: s.door.out.sync,
 	}
 	return &input{
 		name: name, addr: l.Addr, close: func() { l.Close() }, rejects: labels(r.Stats),
@@ -148,7 +167,7 @@ func (s *Server) bindPickle(name string, cfg *CarbonInput) (*input, error) {
 	}
 	r := &graphite.PickleReceiver{
 		MaxConns: cfg.MaxConns, MaxFrame: cfg.MaxFrame, AllowInf: cfg.AllowInf, Strict: cfg.Strict,
-		DrainTimeout: s.cfg.DrainTimeout / 2, Now: s.cfg.Now, Logger: s.log,
+		DrainTimeout: s.cfg.DrainTimeout / 2, Now: s.cfg.Now, Logger: s.log, Sync: s.door.out.sync,
 	}
 	return &input{
 		name: name, addr: l.Addr, close: func() { l.Close() }, rejects: labels(r.Stats),
@@ -187,29 +206,40 @@ func labels(stats func() graphite.ReceiverStats) func() map[string]uint64 {
 }
 
 // handlerFor returns what takes the points of a carbon input. With try they wait for no room, as datagrams must not:
-// what finds none is dropped, and counted.
+// what finds none is dropped, and counted. The points are kept once the server's sync has returned.
 func (s *Server) handlerFor(cfg *CarbonInput, try bool) graphite.Handler {
-	e := entry{judge: s.cfg.Dedup.AllInputs, carbon: true, try: try, hold: !try}
-	limit := s.chunkFor()
+	e := entry{judge: s.cfg.Dedup.AllInputs, carbon: true, async: true, try: try, hold: !try}
+	var stamps *stamper
+	if cfg.OverwriteTimestamps {
+		stamps = s.stamper
+	}
 	return func(ctx context.Context, pts []graphite.Point) error {
-		if cfg.OverwriteTimestamps {
-			now := s.cfg.Now().UnixMilli()
-			for i := range pts {
-				pts[i].Timestamp = now
-			}
+		if stamps != nil {
+			stamps.stamp(pts)
 		}
 		for len(pts) > 0 {
-			n := chunk(pts, limit)
+			n := chunk(pts, s.chunk)
 			err := s.keep(ctx, pts[:n], e)
 			if errors.Is(err, ErrTooBig) { // counted; the sender could never get rid of it
 				s.log.Warn("a point of a carbon input is larger than the queue takes, and is dropped", "name", fmt.Sprintf("%.100s", pts[0].Name))
 			} else if err != nil {
+				s.door.refuseAll(pts[n:], refusal(err))
 				return err
 			}
 			pts = pts[n:]
 		}
 		return nil
 	}
+}
+
+// overwrites reports whether any input overwrites timestamps.
+func (c *Config) overwrites() bool {
+	for _, in := range []*CarbonInput{c.Line, c.Pickle, c.UDP} {
+		if in != nil && in.OverwriteTimestamps {
+			return true
+		}
+	}
+	return false
 }
 
 // chunk is how many of the points, at least one, fit in limit bytes.

@@ -2,39 +2,52 @@ package flux
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/fluxmetrics/fluxkit/blueflood"
 	"github.com/fluxmetrics/fluxkit/dedup"
 	"github.com/fluxmetrics/fluxkit/graphite"
+	"github.com/fluxmetrics/fluxkit/internal/deadletter"
 )
 
 const (
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 60 * time.Second
+	answerTimeout     = 60 * time.Second // for an answer to be read, once it could be written
 	idleTimeout       = 120 * time.Second
 	maxHeaderBytes    = 64 << 10
 	retryEvery        = time.Second
-	maxGrace          = 5 * time.Second // for requests under way when the server stops
+	askEvery          = 100 * time.Millisecond // of a dedup store that is away
+	maxGrace          = 5 * time.Second        // for requests under way when the server stops
+	maxStatusConns    = 64
 )
 
 // Server is a gateway, a forwarder, or both. Its methods may be called from many goroutines.
 type Server struct {
-	cfg     Config
-	log     *slog.Logger
-	door    *door
-	handler http.Handler
-	inputs  []*input
+	cfg      Config
+	log      *slog.Logger
+	door     *door
+	gateway  *gateway // nil: no HTTP
+	handler  http.Handler
+	status   http.Handler // for Config.StatusListen
+	unready  atomic.Int64 // when it was logged last that Ready failed, Unix nanoseconds
+	inputs   []*input
+	populate *populate // nil: no history is fetched
+	chunk    int       // bytes that a carbon input hands to the door at once
+
+	stamper *stamper         // nil: no input overwrites timestamps
+	letters *deadletter.File // nil: points that are given up are counted alone
 
 	background sync.WaitGroup
 	stop       context.CancelFunc // of the background work
+	running    sync.WaitGroup     // Run
+	runs       sync.Mutex         // held to begin Run, or to keep it from beginning
 	closing    context.Context    // ends when Close is called
 	beginClose context.CancelFunc
 	closeOnce  sync.Once
@@ -47,44 +60,70 @@ type Result struct {
 	Accepted, Duplicate, Late, Rejected int
 }
 
-// New checks cfg, starts the destination's delivery and binds the listeners; connections wait there until Run. Close
-// ends all of it, whether Run was called or not. An error about cfg itself wraps ErrConfig.
+// New checks cfg, binds the listeners, where connections wait until Run, and starts the destinations' delivery. Close
+// ends all of it, whether Run was called or not. An error about cfg itself wraps ErrConfig; a *ListenError is about an
+// address, and one that wraps ErrSpool about a spool that cannot be used.
 func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, door: &door{
-		now: cfg.Now, log: cfg.Logger, maxFuture: cfg.Dedup.MaxFutureCarbon, turn: make(chan struct{}, 1),
+	plans, err := cfg.plans()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger, chunk: chunkFor(plans), door: &door{
+		now: cfg.Now, log: cfg.Logger, maxFuture: cfg.Dedup.MaxFutureCarbon,
+		away: cfg.Dedup.Away, awayWait: cfg.Dedup.AwayWait, bypass: cfg.Dedup.Bypass,
+		turn: make(chan struct{}, 1), opened: make(chan struct{}),
 	}}
 	s.closing, s.beginClose = context.WithCancel(context.Background())
 	s.door.life, s.stop = context.WithCancel(context.Background())
 	if !cfg.Dedup.Off {
+		_, memory := cfg.Dedup.Store.(*dedup.Memory)
+		s.door.instant = memory || cfg.Dedup.Store == nil
 		s.door.filter = &dedup.Filter{
 			Store: cfg.Dedup.Store, Now: cfg.Now, Future: s.futureLimit(), LateDeliver: cfg.Dedup.LateDeliver,
+			Required: required(plans),
 		}
 	}
-	var done settled
-	if s.door.filter != nil {
-		done = s.door.settled
+	if cfg.overwrites() {
+		s.stamper = newStamper(cfg.Now, s.log)
 	}
-	dest, err := openDestination(cfg.Destination, done)
-	if err != nil {
-		s.stop()
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
-	}
-	s.door.dest = dest
-	if cfg.HTTP != nil {
-		s.handler = newGateway(*cfg.HTTP, s.door, s.log)
+	if err := s.newHandlers(); err != nil {
+		s.abandon()
+		return nil, err
 	}
 	if err := s.bind(); err != nil {
-		s.stop()
-		return nil, errors.Join(err, s.shut(s.door.life))
+		s.abandon()
+		return nil, err
+	}
+	if err := s.open(plans); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	if err := s.openPopulate(); err != nil {
+		s.abandon()
+		return nil, err
 	}
 	if s.door.filter != nil {
 		s.background.Go(func() { s.retryMarks(s.door.life) })
 	}
+	if cfg.SelfMetrics.Prefix != "" {
+		s.background.Go(func() { s.selfMetrics(s.closing) })
+	}
 	return s, nil
+}
+
+// required is how many destinations every point must have reached before its mark rises.
+func required(plans []plan) int {
+	n := 0
+	for _, p := range plans {
+		if p.required {
+			n++
+		}
+	}
+	return n
 }
 
 // futureLimit is how far ahead of now a stored mark may be and count: as far as an input lets points be.
@@ -136,7 +175,8 @@ func (s *Server) raiseAll(ctx context.Context) error {
 func (s *Server) Handler() http.Handler { return s.handler }
 
 // Ingest judges the points and keeps those that are new. It waits for room until ctx ends and then returns an error
-// that wraps ErrFull. On any error none of the points was accepted. The points and their names are copied.
+// that wraps ErrFull. On any error but ErrSpool, which tells more, none of the points was accepted. The points and their
+// names are copied.
 func (s *Server) Ingest(ctx context.Context, pts []graphite.Point) (Result, error) {
 	return s.ingest(ctx, pts, entry{judge: true})
 }
@@ -165,9 +205,9 @@ func (s *Server) TryIngest(pts []graphite.Point) (Result, error) {
 	return s.ingest(context.Background(), pts, entry{judge: true, try: true})
 }
 
-// Flush returns once every point that was accepted before the call is delivered or given up, or with the context's
-// error.
-func (s *Server) Flush(ctx context.Context) error { return s.door.dest.flush(ctx) }
+// Flush returns once every point that was accepted before the call is delivered or given up by all required
+// destinations, or with the context's error. The others are made to hurry meanwhile.
+func (s *Server) Flush(ctx context.Context) error { return s.door.out.flush(ctx) }
 
 // Stats returns the account so far.
 func (s *Server) Stats() Stats {
@@ -178,11 +218,19 @@ func (s *Server) Stats() Stats {
 			st.Rejected[reason] += n
 		}
 	}
-	st.Destinations = []DestinationStats{s.door.dest.stats()}
+	st.Destinations = s.door.out.stats()
+	if s.letters != nil {
+		l := s.letters.Stats()
+		st.DeadLetter = DeadLetterStats{Points: l.Points, Bytes: l.Bytes, Dropped: l.Dropped}
+	}
+	if s.stamper != nil {
+		st.SharedTimestamps = s.stamper.shared.Load()
+	}
 	return st
 }
 
-// Addr returns the address that an input is bound to: "http", "line", "pickle" or "udp". It is nil for an input that
+// Addr returns the address that an input is bound to: "http", "populate", "status", "line", "pickle"
+// or "udp". It is nil for an input that
 // is not configured.
 func (s *Server) Addr(name string) net.Addr {
 	for _, in := range s.inputs {
@@ -197,6 +245,10 @@ func (s *Server) Addr(name string) net.Addr {
 // Config.DrainTimeout, before it returns. It is called once; delivery goes on until Close. The error is nil when ctx
 // ended, or Close was called.
 func (s *Server) Run(ctx context.Context) error {
+	s.runs.Lock()
+	s.running.Add(1)
+	s.runs.Unlock()
+	defer s.running.Done()
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -215,52 +267,4 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	return context.Cause(ctx)
-}
-
-// Close stops the inputs, if Run has not, and delivers what is pending until ctx ends. When points were left it returns
-// an *UndeliveredError: without a spool they are lost with the server. A second call returns what the first did.
-func (s *Server) Close(ctx context.Context) error {
-	s.closeOnce.Do(func() {
-		s.beginClose()
-		hurry := context.AfterFunc(ctx, s.stop) // a store that hangs holds nobody up for longer
-		s.closeErr = s.shut(ctx)
-		if s.door.filter != nil {
-			if err := s.raiseAll(s.door.life); err != nil {
-				s.log.Warn("marks could not be raised before the end: what was just delivered would be taken once more", "error", err)
-			}
-		}
-		hurry()
-		s.stop()
-		s.background.Wait()
-	})
-	return s.closeErr
-}
-
-// UndeliveredError says how many points were pending when a server was closed.
-type UndeliveredError struct {
-	Points int64
-	Err    error // why they were not delivered
-}
-
-func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("flux: %d accepted points were not delivered: %v", e.Points, e.Err)
-}
-
-func (e *UndeliveredError) Unwrap() error { return e.Err }
-
-// shut closes listeners and destination.
-func (s *Server) shut(ctx context.Context) error {
-	for _, in := range s.inputs {
-		in.close()
-	}
-	err := s.door.dest.close(ctx)
-	var carbonLeft *graphite.UndeliveredError
-	if errors.As(err, &carbonLeft) {
-		return &UndeliveredError{Points: carbonLeft.Points, Err: err}
-	}
-	var bluefloodLeft *blueflood.UndeliveredError
-	if errors.As(err, &bluefloodLeft) {
-		return &UndeliveredError{Points: bluefloodLeft.Points, Err: err}
-	}
-	return err
 }

@@ -110,7 +110,7 @@ func TestConfigurations(t *testing.T) {
 	f("a short key", flux.Config{Destination: carbon, HTTP: keys("short")}, nil, "key 1 has 5 characters")
 	f("a key with a blank", flux.Config{Destination: carbon, HTTP: keys("0123456789 0123456789")}, nil, "A-Z a-z 0-9 _ and -")
 	f("a key twice", flux.Config{Destination: carbon, HTTP: keys(testKey, testKey)}, nil, "keys 1 and 2 are the same")
-	f("a bad prefix", flux.Config{Destination: carbon, HTTP: &flux.HTTPConfig{Keys: []flux.Key{{testKey, "a..b"}}}}, nil, `prefix "a..b"`)
+	f("a bad prefix", flux.Config{Destination: carbon, HTTP: &flux.HTTPConfig{Keys: []flux.Key{{Secret: testKey, Prefix: "a..b"}}}}, nil, `prefix "a..b"`)
 	f("an input without an address", flux.Config{Destination: carbon, Line: &flux.CarbonInput{}}, nil, "Line input without an address")
 	f("an endpoint that is none", flux.Config{Destination: carbon, Line: &flux.CarbonInput{Listen: "tcp:nowhere"}}, nil, "line input")
 	f("a tenant that cannot be", flux.Config{Destination: flux.Destination{Blueflood: &blueflood.EndpointConfig{Tenant: "a/b"}}}, nil, "Tenant")
@@ -430,7 +430,7 @@ func TestStoreAway(t *testing.T) {
 	noLeaks(t)
 	store := &awayStore{}
 	r := newRig(t, func(c *flux.Config) {
-		c.Dedup = flux.DedupConfig{Store: store, AllInputs: true}
+		c.Dedup = flux.DedupConfig{Store: store, AllInputs: true, AwayWait: 150 * time.Millisecond}
 		c.Line = &flux.CarbonInput{Listen: "127.0.0.1:0"}
 	})
 	r.run()

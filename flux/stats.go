@@ -8,8 +8,22 @@ type Stats struct {
 	Duplicate uint64
 	Late      uint64
 	Rejected  map[string]uint64 // by reason
+	// Unread counts requests that could not be read as points, by reason: what they held is in no other sum.
+	Unread map[string]uint64
 
 	// Destinations has Config.Destination first, then each of Config.Also; of a destination with Tenants, each tenant, its
 	// own first.
 	Destinations []DestinationStats
+	// DeadLetter is what the dead-letter file holds.
+	DeadLetter DeadLetterStats
+	// SharedTimestamps counts points of an input that overwrites timestamps which got the same millisecond as another
+	// point of their series, because too many of that series came at once or too many series did.
+	SharedTimestamps uint64
+}
+
+// DeadLetterStats is the state of the dead-letter file. What earlier servers left in it counts.
+type DeadLetterStats struct {
+	Points  int64 // in the file
+	Bytes   int64
+	Dropped int64 // points that the bound cost, since this server was made
 }

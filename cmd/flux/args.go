@@ -1,18 +1,18 @@
 package main
 
 import (
-	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/alecthomas/kong"
 )
 
-// normalise lets option names be written with underscores, as the original forwarder has them, and joins the words
-// that its overwrite_collection_timestamp took.
+// normalise lets option names be written with underscores, as the original forwarder has them, and cut short where it
+// let them be. It joins the words that its overwrite_collection_timestamp took.
 func normalise(args []string) []string {
 	out := make([]string, 0, len(args))
+	forward := len(args) > 0 && args[0] == "forward"
 	for i := 0; i < len(args); i++ {
 		a := args[i]
 		if a == "--" {
@@ -21,6 +21,9 @@ func normalise(args []string) []string {
 		if strings.HasPrefix(a, "--") {
 			name, value, given := strings.Cut(a, "=")
 			name = strings.ReplaceAll(name, "_", "-")
+			if forward {
+				name = inFull(name)
+			}
 			if name == "--overwrite-collection-timestamp" {
 				if !given && i+1 < len(args) {
 					if _, err := parseBool(args[i+1]); err == nil {
@@ -39,6 +42,20 @@ func normalise(args []string) []string {
 		out = append(out, a)
 	}
 	return out
+}
+
+// inFull is the option of the original forwarder that name abbreviates, if it is one alone: its getopt took --over.
+// Names that came later are never abbreviated, so that a further one breaks no command line.
+func inFull(name string) string {
+	originals := []string{
+		"--endpoint", "--interval", "--blueflood", "--tenant", "--metric-prefix", "--ttl", "--user", "--key", "--auth-url",
+		"--limit", "--protocol", "--overwrite-collection-timestamp", "--config", "--help",
+	}
+	meant := slices.DeleteFunc(originals, func(o string) bool { return !strings.HasPrefix(o, name) })
+	if len(meant) != 1 {
+		return name
+	}
+	return meant[0]
 }
 
 // pointsLast puts the words of a flux send that are not options behind a --, so that a negative value is not taken for
@@ -73,47 +90,6 @@ func pointsLast(args []string) []string {
 func isNumber(s string) bool {
 	_, err := strconv.ParseFloat(s, 64)
 	return err == nil
-}
-
-// parseBool reads the words that INI files and Python have for true and false.
-func parseBool(s string) (bool, error) {
-	switch strings.ToLower(strings.TrimSpace(s)) {
-	case "1", "true", "yes", "on":
-		return true, nil
-	case "0", "false", "no", "off":
-		return false, nil
-	}
-	return false, fmt.Errorf("%q is neither true nor false: use one of true, yes, on, 1, false, no, off, 0", s)
-}
-
-// span is a duration that may be given as a number of seconds, as the originals have it, or as Go writes it: 30, 0.5,
-// 1h30m.
-type span time.Duration
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (s *span) UnmarshalText(b []byte) error {
-	text := strings.TrimSpace(string(b))
-	if sec, err := strconv.ParseFloat(text, 64); err == nil {
-		if sec < 0 || sec > 1e9 || sec != sec {
-			return fmt.Errorf("%q is not a number of seconds from 0 to 1e9", text)
-		}
-		*s = span(sec * float64(time.Second))
-		return nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 {
-		return fmt.Errorf("%q is not a duration: use seconds, such as 30 or 0.5, or a unit, such as 90s, 5m or 1h", text)
-	}
-	*s = span(d)
-	return nil
-}
-
-// orOff is the duration for a field in which zero means the default and less than zero turns the rule off.
-func (s span) orOff() time.Duration {
-	if s == 0 {
-		return -1
-	}
-	return time.Duration(s)
 }
 
 // nameEnvironment gives each option of each command its variable: FLUX_SERVE_MAX_AGE for flux serve --max-age. It also

@@ -2,7 +2,6 @@ package main
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -24,31 +23,21 @@ func TestNormalise(t *testing.T) {
 	f([]string{"send", "--to"}, []string{"send", "--to"})
 }
 
-func TestSpan(t *testing.T) {
-	f := func(text string, want time.Duration) {
+// TestAbbreviations has what the original's getopt let be cut short, and what it did not.
+func TestAbbreviations(t *testing.T) {
+	f := func(want, arg string) {
 		t.Helper()
-		var s span
-		require.NoError(t, s.UnmarshalText([]byte(text)))
-		require.Equal(t, want, time.Duration(s))
+		require.Equal(t, []string{"forward", want}, normalise([]string{"forward", arg}))
 	}
-	f("30", 30*time.Second)
-	f("0.5", 500*time.Millisecond)
-	f(" 1h30m ", 90*time.Minute)
-	f("0", 0)
-	for _, bad := range []string{"", "-1", "-1s", "soon", "1e99", "NaN", "Inf"} {
-		var s span
-		require.Error(t, s.UnmarshalText([]byte(bad)), bad)
-	}
-	require.Equal(t, time.Duration(-1), span(0).orOff())
-	require.Equal(t, time.Second, span(time.Second).orOff())
-}
-
-func TestParseBool(t *testing.T) {
-	for text, want := range map[string]bool{"True": true, "yes": true, "on": true, "1": true, " False ": false, "no": false, "OFF": false, "0": false} {
-		got, err := parseBool(text)
-		require.NoError(t, err)
-		require.Equal(t, want, got, text)
-	}
-	_, err := parseBool("maybe")
-	require.ErrorContains(t, err, "maybe")
+	f("--overwrite-collection-timestamp=false", "--over=False")
+	f("--auth-url=http://h", "--auth=http://h")
+	f("--limit=5", "--li=5")
+	f("--metric-prefix=a", "--metric_p=a")
+	f("--protocol=MetricLineReceiver", "--p=MetricLineReceiver")
+	f("--key=x", "--key=x")
+	f("--key-file=x", "--key_file=x")
+	f("--t=x", "--t=x")     // tenant or ttl
+	f("--spo=x", "--spo=x") // not the original's
+	f("--log-leve=x", "--log-leve=x")
+	require.Equal(t, []string{"serve", "--over=x"}, normalise([]string{"serve", "--over=x"}), "flux serve is no successor of it")
 }

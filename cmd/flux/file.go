@@ -1,12 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"os"
+	"reflect"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"gopkg.in/ini.v1"
@@ -78,56 +83,133 @@ func (r *fileResolver) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 			return nil, nil
 		}
 	}
-	if flag.IsBool() {
-		b, err := parseBool(v)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", r.path, flag.Name, err)
-		}
-		return b, nil
+	if flag.IsSlice() && flag.Tag.Sep != -1 { // one value a line, or separated by commas
+		v = strings.Join(eachLine([]string{strings.ReplaceAll(v, ",", "\n")}), ",")
 	}
-	if flag.IsSlice() { // one value a line, or separated by commas
-		v = strings.Join(strings.FieldsFunc(v, func(c rune) bool { return c == ',' || c == '\n' }), ",")
-	}
-	return v, nil
+	return r.value(flag, v)
 }
 
-// readFile returns the options of one section of an INI file.
+// value is the file's text as flag takes it. What is wrong with it is told without showing it.
+func (r *fileResolver) value(flag *kong.Flag, text string) (any, error) {
+	var value any = text
+	var err error
+	if flag.Target.Kind() == reflect.Bool {
+		value, err = parseBool(text)
+	} else {
+		err = flag.Parse(kong.Scan().PushTyped(text, kong.FlagValueToken), reflect.New(flag.Target.Type()).Elem())
+	}
+	if form, ok := errors.AsType[*formError](err); ok {
+		return nil, fmt.Errorf("%s: its value %s", r.path, form.want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: its value is not a whole number in reach", r.path)
+	}
+	if flag.Enum != "" && !flag.EnumMap()[text] {
+		return nil, fmt.Errorf("%s: its value must be one of %s", r.path, strings.Join(flag.EnumSlice(), ", "))
+	}
+	return value, nil
+}
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 1 << 20
+
+// readFile returns the options of one section of an INI file. A repeatable option has its values one a line.
 func readFile(path, section string, cmd *kong.Command) (map[string]string, error) {
-	f, err := ini.LoadSources(ini.LoadOptions{
-		IgnoreInlineComment:        true, // a password may hold # or ;
-		IgnoreContinuation:         true, // or end in a backslash
-		AllowPythonMultilineValues: true,
-		PreserveSurroundedQuote:    true,
-		Insensitive:                true,
-	}, path)
+	data, err := readBounded(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("configuration file %s does not exist", path)
 	}
-	if err != nil { // the parser's own words cite the line, and that may be a key
-		return nil, fmt.Errorf("configuration file %s cannot be read: it holds something else than [section], option = value and # comments", path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration file: %w", err)
 	}
-	if keys := f.Section(ini.DefaultSection).KeyStrings(); len(keys) > 0 {
-		return nil, fmt.Errorf("configuration file %s: %s, stands outside a section: put options under [%s]", path, shown(keys[0]), section)
+	return fileOptions(path, data, section, cmd)
+}
+
+// fileOptions is readFile for what the file holds.
+func fileOptions(path string, data []byte, section string, cmd *kong.Command) (map[string]string, error) {
+	f, err := parseFile(path, data)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range f.Sections() { // what stands outside a section, and what stands under [DEFAULT]
+		if keys := s.KeyStrings(); len(keys) > 0 && strings.EqualFold(s.Name(), ini.DefaultSection) {
+			return nil, fmt.Errorf("configuration file %s: %s, stands outside a section, or under [DEFAULT]: put options under [%s]", path, shown(keys[0]), section)
+		}
 	}
 	if !f.HasSection(section) {
 		return nil, fmt.Errorf("configuration file %s has no section [%s], which flux %s reads", path, section, cmd.Name)
 	}
-	known := map[string]bool{}
+	known := map[string]*kong.Flag{}
 	for _, flag := range cmd.Flags {
-		known[flag.Name] = flag.Name != "help" && flag.Name != "config"
+		if flag.Name != "help" && flag.Name != "config" && flag.Name != "check-config" {
+			known[flag.Name] = flag
+		}
 	}
 	values := map[string]string{}
 	for _, key := range f.Section(section).Keys() {
 		name := strings.ReplaceAll(key.Name(), "_", "-")
-		if !known[name] {
+		flag := known[name]
+		if flag == nil {
 			return nil, fmt.Errorf("configuration file %s: flux %s has no %s", path, cmd.Name, shown(key.Name()))
 		}
-		if _, twice := values[name]; twice {
+		all := key.ValueWithShadows()
+		_, twice := values[name]
+		if twice || len(all) > 1 && !flag.IsSlice() {
 			return nil, fmt.Errorf("configuration file %s: option %s stands there twice", path, name)
 		}
-		values[name] = key.Value()
+		if len(all) == 0 { // nothing behind the =
+			all = []string{""}
+		}
+		v := strings.Join(all, "\n")
+		if strings.Contains(v, "\n") && !flag.IsSlice() {
+			return nil, fmt.Errorf("configuration file %s: option %s has a value of several lines: what is indented continues the line before, so begin each option at the start of its line", path, name)
+		}
+		if !utf8.ValidString(v) {
+			return nil, fmt.Errorf("configuration file %s: option %s has a value that is not UTF-8: save the file as UTF-8", path, name)
+		}
+		values[name] = v
 	}
 	return values, nil
+}
+
+// parseFile reads an INI file as the original forwarder's parser does. The errors of the parser itself cite a line, and
+// that may be a key.
+func parseFile(path string, data []byte) (*ini.File, error) {
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("configuration file %s is longer than %d bytes", path, maxFile)
+	}
+	for line := range bytes.Lines(data) { // the parser would take such quotes off
+		if i := bytes.IndexAny(line, "=:"); i >= 0 {
+			v := bytes.TrimSpace(line[i+1:])
+			if bytes.HasPrefix(v, []byte("`")) || bytes.HasPrefix(v, []byte(`"""`)) {
+				return nil, fmt.Errorf("configuration file %s: a value begins with ` or \"\"\", which cannot be read as it stands: a secret can have a file of its own, such as --password-file", path)
+			}
+		}
+	}
+	f, err := ini.LoadSources(ini.LoadOptions{
+		IgnoreInlineComment:        true, // a password may hold # or ;
+		IgnoreContinuation:         true, // or end in a backslash
+		AllowPythonMultilineValues: true,
+		ReaderBufferSize:           len(data) + 1, // what does not fit in it is cut, when it is a value of several lines
+		PreserveSurroundedQuote:    true,
+		Insensitive:                true,
+		AllowShadows:               true,
+		AllowDuplicateShadowValues: true,
+	}, data)
+	if err != nil {
+		return nil, fmt.Errorf("configuration file %s cannot be read: it holds something else than [section], option = value and # comments", path)
+	}
+	return f, nil
+}
+
+// readBounded returns what a file holds, cut one byte behind the longest that it may be.
+func readBounded(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
 var optionForm = regexp.MustCompile(`^[a-z][a-z_-]{0,39}$`)

@@ -45,7 +45,7 @@ func TestInteropExampleServer(t *testing.T) {
 	server.WaitOutput("What arrives:")
 
 	pasted := regexp.MustCompile(`(?m)^(curl|go run) .*$`).FindAllString(server.Output(), -1)
-	require.Len(t, pasted, 7)
+	require.Len(t, pasted, 12)
 	var reads []string
 	for _, line := range pasted {
 		if strings.Contains(line, "/render?") || strings.Contains(line, "/views/") {
@@ -62,7 +62,7 @@ func TestInteropExampleServer(t *testing.T) {
 	require.Len(t, reads, 2)
 
 	requireShown(t, reads[0], map[string]string{
-		"demo.get": `[1.5,`, "demo.post": `[2.5,`, "demo.many.a": `[3`, "demo.many.b": `[4`, "demo.line": `[5`,
+		"demo.get": `[1.5,`, "demo.post": `[2.5,`, "demo.many.a": `[3`, "demo.many.b": `[4`, "demo.lines": `[5`, "demo.line": `[5`,
 	})
 	requireShown(t, reads[1], map[string]string{"demo.started": `"numPoints"`})
 	requireShown(t, strings.Replace(reads[1], "demo.started", "demo.pickle", 1), map[string]string{"demo.pickle": "6"})

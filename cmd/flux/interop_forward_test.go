@@ -125,7 +125,7 @@ func TestInteropForwardConfigFileIsChecked(t *testing.T) {
 		{"[blueflood_carbon_forwarder]\nblueflood = http://127.0.0.1:1\n", "--tenant"},
 		{"[forwarder]\ntenant = demo\n", "no section [blueflood_carbon_forwarder]"},
 		{"[blueflood_carbon_forwarder]\ntenant = demo\nttl = soon\n", "ttl"},
-		{"[blueflood_carbon_forwarder]\ntenant = demo\noverwrite_collection_timestamp = maybe\n", "maybe"},
+		{"[blueflood_carbon_forwarder]\ntenant = demo\noverwrite_collection_timestamp = maybe\n", "neither true nor false"},
 	} {
 		path := filepath.Join(t.TempDir(), "forwarder.conf")
 		require.NoError(t, os.WriteFile(path, []byte(f.file), 0o600))

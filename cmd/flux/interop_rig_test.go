@@ -44,13 +44,17 @@ func startServe(t *testing.T, carbon string, args ...string) *gateway {
 	return g
 }
 
-// account is what flux logs last.
+// account is what flux logs last: the door's, and that of the one destination.
 type account struct {
 	Received  int            `json:"received"`
 	Accepted  int            `json:"accepted"`
 	Duplicate int            `json:"duplicate"`
 	Late      int            `json:"late"`
 	Rejected  map[string]int `json:"rejected"`
+	destinationAccount
+}
+
+type destinationAccount struct {
 	Delivered int            `json:"delivered"`
 	GivenUp   map[string]int `json:"given_up"`
 	Pending   int            `json:"pending"`
@@ -74,9 +78,14 @@ func requireAccount(t *testing.T, server *rig.Process) account {
 		var a struct {
 			Msg string `json:"msg"`
 			account
+			Destinations map[string]destinationAccount `json:"destinations"`
 		}
 		if json.Unmarshal([]byte(line), &a) != nil || a.Msg != "account" {
 			continue
+		}
+		require.Len(t, a.Destinations, 1, line)
+		for _, d := range a.Destinations {
+			a.destinationAccount = d
 		}
 		require.Equal(t, a.Received, a.Accepted+a.Duplicate+a.Late+sum(a.Rejected), line)
 		require.Equal(t, a.Accepted, a.Delivered+sum(a.GivenUp)+a.Pending, line)

@@ -178,17 +178,6 @@ func TestLogFile(t *testing.T) {
 	require.Empty(t, o.stderr, "the log is in its file")
 }
 
-func TestKeysFile(t *testing.T) {
-	c := serveCmd{Key: []string{key + "=a.b"}, KeysFile: write(t, "# ours\n\nfedcba9876543210 = warehouse-1\n  aaaaaaaaaaaaaaaaaaaa\n")}
-	keys, err := c.keys()
-	require.NoError(t, err)
-	require.Len(t, keys, 3)
-	require.Equal(t, "a.b", keys[0].Prefix)
-	require.Equal(t, "fedcba9876543210", keys[1].Secret)
-	require.Equal(t, "warehouse-1", keys[1].Prefix)
-	require.Empty(t, keys[2].Prefix)
-}
-
 func TestEnvironment(t *testing.T) {
 	o := fluxWith(ended(), "", map[string]string{"FLUX_SERVE_KEY": key, "FLUX_SERVE_LISTEN": "127.0.0.1:0"}, "serve", "--listen", "127.0.0.1:0")
 	require.Equal(t, exitUsage, o.code, "the environment is the process's own, so this process has no such variable")

@@ -204,10 +204,15 @@ func (c *sendCmd) outlet(u *url.URL, refused *refusals) (outlet, error) {
 	case "http", "https":
 		key := c.Key
 		if c.KeyFile != "" {
-			var err error
-			if key, err = readSecret(c.KeyFile); err != nil {
+			line, err := readSecret(c.KeyFile)
+			if err != nil {
 				return nil, fmt.Errorf("--key-file: %w", err)
 			}
+			first, _, err := parseKey(line) // the server's own file of keys will do
+			if err != nil {
+				return nil, fmt.Errorf("--key-file: %s: the first line %w", c.KeyFile, err)
+			}
+			key = first.Secret
 		}
 		if u.Path == "" || u.Path == "/" {
 			u = u.JoinPath("/flux/metric_data_post")

@@ -23,13 +23,13 @@ var anywhere = []string{
 // fetch does what a printed line does.
 func fetch(t *testing.T, p paste) (int, string) {
 	t.Helper()
-	at := fmt.Sprint(time.Now().Unix())
+	p = p.at(fmt.Sprint(time.Now().Unix()))
 	var resp *http.Response
 	var err error
 	if p.body != "" {
-		resp, err = http.Post(p.url, "application/x-www-form-urlencoded", strings.NewReader(fmt.Sprintf(p.body, at)))
+		resp, err = http.Post(p.url, "application/x-www-form-urlencoded", strings.NewReader(p.body))
 	} else {
-		resp, err = http.Get(fmt.Sprintf(p.url, at))
+		resp, err = http.Get(p.url)
 	}
 	require.NoError(t, err)
 	defer resp.Body.Close()
@@ -54,9 +54,14 @@ func TestPrintedRequestsWork(t *testing.T) {
 		code, body := fetch(t, s)
 		require.Equal(t, 204, code, "%s: %s", s.what, body)
 	}
-	require.NoError(t, d.carbon.Wait(ctx, 4))
+	require.NoError(t, d.carbon.Wait(ctx, 5))
 	require.NoError(t, d.blueflood.Wait(ctx, 1))
-	wants := [][]string{{"demo.get", "demo.post", "demo.many.a", "demo.many.b"}, {`"numPoints": 1`}}
+	wants := [][]string{
+		{"demo.get", "demo.post", "demo.many.a", "demo.many.b", "demo.lines"}, {`"numPoints": 1`},
+		{`"metric":"demo.post"`, `"accepted":1`}, {`"status":"ok"`, `"up":true`}, {`"status":"ok"`},
+		{"flux_points_accepted_total 5\n"},
+	}
+	require.Len(t, d.reads(), len(wants))
 	for i, r := range d.reads() {
 		code, body := fetch(t, r)
 		require.Equal(t, 200, code, "%s: %s", r.what, body)
@@ -101,7 +106,7 @@ func TestRunPrintsAndEnds(t *testing.T) {
 	}
 	cancel()
 	require.NoError(t, <-ended)
-	require.Equal(t, 5, strings.Count(out.b.String(), "\ncurl "))
+	require.Equal(t, 10, strings.Count(out.b.String(), "\ncurl "))
 	require.Contains(t, out.b.String(), "blueflood: 1 points received, 1 accepted, 0 duplicate, 1 delivered")
 }
 

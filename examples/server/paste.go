@@ -1,10 +1,23 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // paste is one request to try, as a line for a shell. %s in url and body stands for the current time in seconds.
 type paste struct {
 	what, url, body string
+}
+
+// at is p at a time.
+func (p paste) at(now string) paste {
+	for _, s := range []*string{&p.url, &p.body} {
+		if strings.Contains(*s, "%") {
+			*s = fmt.Sprintf(*s, now)
+		}
+	}
+	return p
 }
 
 // curl is the line. It ends by itself, shows the answer's status, and takes the time when it is run.
@@ -12,10 +25,9 @@ func (p paste) curl() string {
 	const now = "$(date +%s)"
 	line := `curl -sS -w '\n%{http_code}\n' `
 	if p.body != "" {
-		line += fmt.Sprintf(`-d '%s' `, fmt.Sprintf(p.body, `'"`+now+`"'`))
-		return line + fmt.Sprintf("'%s'", p.url)
+		return line + fmt.Sprintf(`-d '%s' '%s'`, p.at(`'"`+now+`"'`).body, p.url)
 	}
-	return line + fmt.Sprintf(`"%s"`, fmt.Sprintf(p.url, now))
+	return line + fmt.Sprintf(`"%s"`, p.at(now).url)
 }
 
 // sends are requests that store a point, reads those that show one.
@@ -33,11 +45,16 @@ func (d *demo) sends() []paste {
 			what: "many points in one POST",
 			url:  base + "/metric_data_post",
 			body: `{"key": "` + d.key + `", "metrics": [{"metric": "demo.many.a", "timestamp": "%[1]s", "value": "3"}, {"metric": "demo.many.b", "timestamp": "%[1]s", "value": "4"}]}`,
+		}, {
+			what: "carbon's lines over HTTP",
+			url:  base + "/lines?key=" + d.key,
+			body: "demo.lines 5 %s",
 		},
 	}
 }
 
 func (d *demo) reads() []paste {
+	address := "http://" + d.gateway.Addr("http").String()
 	return []paste{
 		{
 			what: "read back what Carbon has",
@@ -45,6 +62,18 @@ func (d *demo) reads() []paste {
 		}, {
 			what: "read back what Blueflood has",
 			url:  d.blueflood.QueryURL() + "/v2.0/" + tenant + "/views/demo.started?from=0&to=%s999&resolution=FULL",
+		}, {
+			what: "what became of a metric's points; a point counts as delivered once Carbon has confirmed it, after 2 s",
+			url:  address + "/flux/trace?metric=demo.post&key=" + d.key,
+		}, {
+			what: "is it up, and would it take a point? 503 if not; a Carbon that is down is told, with 200",
+			url:  address + "/readyz",
+		}, {
+			what: "is it up at all?",
+			url:  address + "/healthz",
+		}, {
+			what: "its figures, for Prometheus",
+			url:  address + "/metrics",
 		},
 	}
 }

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fluxmetrics/fluxkit/flux/backfill"
+	"github.com/fluxmetrics/fluxkit/flux/ingest"
+)
+
+// history is one metric: what the source calls it, and its name here.
+type history struct{ Target, Metric string }
+
+// historySource is where history comes from.
+type historySource interface {
+	// list returns what there is to fetch.
+	list(ctx context.Context) ([]history, error)
+	// urls returns the slices of one metric.
+	urls(h history) ([]string, error)
+	// origin is the server that is asked.
+	origin() (backfill.Origin, error)
+	hostType() backfill.HostType
+}
+
+// openSource makes the source that the options name.
+func (c *backfillCmd) openSource(p *backfillPlan) error {
+	if c.File != "" {
+		return c.openFile(p)
+	}
+	if len(c.Target) == 0 {
+		return errors.New("what to fetch is missing: name a metric, a glob or an expression")
+	}
+	s := &remoteSource{cmd: c, plan: p, base: c.Graphite, kind: backfill.Graphite}
+	if c.Prometheus != "" {
+		s.base, s.kind = c.Prometheus, backfill.Prometheus
+	}
+	p.source = s
+	_, err := s.origin()
+	return err
+}
+
+// remoteSource is a Graphite or a Prometheus.
+type remoteSource struct {
+	cmd  *backfillCmd
+	plan *backfillPlan
+	base string
+	kind backfill.HostType
+}
+
+func (s *remoteSource) hostType() backfill.HostType { return s.kind }
+
+// origin is that of an URL which somebody has typed, so that its name may resolve to any address.
+func (s *remoteSource) origin() (backfill.Origin, error) {
+	u, err := url.Parse(s.base)
+	if err != nil {
+		return backfill.Origin{}, err
+	}
+	u.Path, u.RawPath, u.RawQuery = "", "", ""
+	o, err := backfill.ParseOrigin(u.String())
+	if err != nil {
+		return o, fmt.Errorf("--%s: %w", s.kind, err)
+	}
+	if _, err := netip.ParseAddr(o.Host); err != nil {
+		o.Within = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	}
+	return o, nil
+}
+
+// isGlob reports whether a target is a pattern of names, and no expression.
+func isGlob(target string) bool {
+	return strings.ContainsAny(target, "*?[{") && !strings.ContainsAny(target, "(; \"'")
+}
+
+// list implements historySource. Globs are expanded by Graphite's /metrics/find.
+func (s *remoteSource) list(ctx context.Context) ([]history, error) {
+	var out []history
+	seen := map[string]string{}
+	for _, target := range s.cmd.Target {
+		targets := []string{target}
+		if s.kind == backfill.Graphite && isGlob(target) {
+			var err error
+			if targets, err = s.find(ctx, target); err != nil {
+				return nil, err
+			}
+			if len(targets) == 0 {
+				return nil, fmt.Errorf("%s has no metric %s", s.base, target)
+			}
+		}
+		for _, t := range targets {
+			if s.cmd.As != "" && len(out) > 0 {
+				return nil, &exitError{exitUsage, errors.New("--as names one metric, and there are several: use --prefix")}
+			}
+			name, err := s.cmd.localName(t)
+			if err != nil {
+				return nil, err
+			}
+			if other, taken := seen[name]; taken {
+				if other == t {
+					continue
+				}
+				return nil, &exitError{exitUsage, fmt.Errorf("%s and %s would both be %s here: fetch one at a time, with --as NAME", other, t, name)}
+			}
+			seen[name] = t
+			out = append(out, history{t, name})
+		}
+	}
+	return out, nil
+}
+
+// localName is the name here of a target.
+func (c *backfillCmd) localName(target string) (string, error) {
+	if c.As != "" {
+		target = c.As
+	}
+	if c.Prefix != "" {
+		target = strings.TrimSuffix(c.Prefix, ".") + "." + target
+	}
+	path, _, tagged := strings.Cut(target, ";")
+	err := ingest.CheckPrefix(path)
+	if err == nil && tagged {
+		_, err = canonical(target)
+	}
+	if err != nil || path == "" {
+		return "", &exitError{exitUsage, fmt.Errorf("%.200q is no name of a metric: give one with --as NAME", target)}
+	}
+	return target, nil
+}
+
+// maxFound bounds an answer of /metrics/find, in bytes.
+const maxFound = 64 << 20
+
+// find returns the metrics that a glob matches.
+func (s *remoteSource) find(ctx context.Context, glob string) ([]string, error) {
+	u, err := url.Parse(s.base)
+	if err != nil {
+		return nil, err
+	}
+	u = u.JoinPath("metrics", "find")
+	u.RawQuery = url.Values{
+		"query": {glob}, "format": {"treejson"}, "from": {wholeSeconds(s.plan.from)}, "until": {wholeSeconds(s.plan.until)},
+	}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.plan.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s/metrics/find answered %s", s.base, resp.Status)
+	}
+	var nodes []struct {
+		ID   string `json:"id"`
+		Leaf any    `json:"leaf"` // 0 or 1, or a bool
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxFound)).Decode(&nodes); err != nil {
+		return nil, fmt.Errorf("%s/metrics/find: %w", s.base, err)
+	}
+	var out []string
+	for _, n := range nodes {
+		if n.Leaf == true || n.Leaf == 1.0 {
+			out = append(out, n.ID)
+		}
+	}
+	if len(out) == 0 && len(nodes) > 0 {
+		return nil, fmt.Errorf("%s matches folders alone, such as %s: add .* to it", glob, nodes[0].ID)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// urls implements historySource. All times are absolute.
+func (s *remoteSource) urls(h history) ([]string, error) {
+	bounds := s.plan.bounds(time.Now())
+	if s.kind == backfill.Prometheus {
+		o := backfill.SliceOptions{HostType: s.kind, BaseURL: s.base, Target: h.Target, Now: time.UnixMilli(s.plan.until)}
+		for _, at := range bounds[:len(bounds)-1] {
+			o.Resolutions = append(o.Resolutions, strconv.FormatInt((s.plan.until-at+999)/1000, 10)+"s")
+		}
+		return s.prometheus(o)
+	}
+	u, err := url.Parse(s.base)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/render") {
+		u = u.JoinPath("render")
+	}
+	var out []string
+	for i := 1; i < len(bounds); i++ {
+		u.RawQuery = "from=" + wholeSeconds(bounds[i-1]) + "&until=" + wholeSeconds(bounds[i]-1) + "&format=json&target=" + url.QueryEscape(h.Target)
+		out = append(out, u.String())
+	}
+	return out, nil
+}
+
+// prometheus returns slices that end just before a minute begins, so that each minute is whole in one of them: a range
+// takes what is at its end.
+func (s *remoteSource) prometheus(o backfill.SliceOptions) ([]string, error) {
+	slices, err := backfill.Slices(o)
+	if err != nil {
+		return nil, err
+	}
+	for i, text := range slices {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		q := u.Query()
+		name, before := "end", int64(1000)
+		if q.Has("time") {
+			name, before = "time", 1
+		}
+		at, err := strconv.ParseInt(q.Get(name), 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		q.Set(name, seconds(at*1000-before))
+		u.RawQuery = q.Encode()
+		slices[i] = u.String()
+	}
+	return slices, nil
+}
