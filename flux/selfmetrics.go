@@ -49,19 +49,17 @@ func (m SelfMetrics) check() error {
 	return nil
 }
 
-// selfMetrics sends self-metrics until ctx ends.
-func (s *Server) selfMetrics(ctx context.Context) {
+// selfMetrics sends self-metrics until ctx ends: what was added to before.
+func (s *Server) selfMetrics(ctx context.Context, before []selfFigure) {
 	t := time.NewTicker(orDefault(s.cfg.SelfMetrics.Every, DefaultSelfMetricsEvery))
 	defer t.Stop()
-	first := len(s.door.out.required[0].outlets)
-	before := selfFigures(s.Stats(), first)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
 		}
-		now := selfFigures(s.Stats(), first)
+		now := s.selfFigures()
 		if err := s.door.pass(ctx, s.selfPoints(now, before), entry{async: true, try: true}); err != nil {
 			s.log.Debug("self-metrics were not taken", "error", err)
 		}
@@ -76,8 +74,9 @@ type selfFigure struct {
 	gauge bool
 }
 
-// selfFigures reads them off the account; the first so many of its destinations are Config.Destination's.
-func selfFigures(st Stats, first int) []selfFigure {
+// selfFigures reads them off the account. Of the destinations Config.Destination counts.
+func (s *Server) selfFigures() []selfFigure {
+	st, first := s.Stats(), len(s.door.out.required[0].outlets)
 	rejected := func(reasons ...ingest.Reason) (n uint64) {
 		for _, r := range reasons {
 			n += st.Rejected[string(r)]

@@ -110,7 +110,8 @@ func New(cfg Config) (*Server, error) {
 		s.background.Go(func() { s.retryMarks(s.door.life) })
 	}
 	if cfg.SelfMetrics.Prefix != "" {
-		s.background.Go(func() { s.selfMetrics(s.closing) })
+		before := s.selfFigures()
+		s.background.Go(func() { s.selfMetrics(s.closing, before) })
 	}
 	return s, nil
 }

@@ -147,7 +147,7 @@ func (s *remoteSource) find(ctx context.Context, glob string) ([]string, error) 
 	}
 	u = u.JoinPath("metrics", "find")
 	u.RawQuery = url.Values{
-		"query": {glob}, "format": {"treejson"}, "from": {wholeSeconds(s.plan.from)}, "until": {wholeSeconds(s.plan.until)},
+		"query": {glob}, "format": {"completer"}, "from": {wholeSeconds(s.plan.from)}, "until": {wholeSeconds(s.plan.until)},
 	}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -161,21 +161,23 @@ func (s *remoteSource) find(ctx context.Context, glob string) ([]string, error) 
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s/metrics/find answered %s", s.base, resp.Status)
 	}
-	var nodes []struct {
-		ID   string `json:"id"`
-		Leaf any    `json:"leaf"` // 0 or 1, or a bool
+	var nodes struct { // of the form completer: that for trees has a glob's own text in place of what it matches
+		Metrics []struct {
+			Path string `json:"path"`
+			Leaf string `json:"is_leaf"` // 1 or 0
+		} `json:"metrics"`
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxFound)).Decode(&nodes); err != nil {
 		return nil, fmt.Errorf("%s/metrics/find: %w", s.base, err)
 	}
 	var out []string
-	for _, n := range nodes {
-		if n.Leaf == true || n.Leaf == 1.0 {
-			out = append(out, n.ID)
+	for _, n := range nodes.Metrics {
+		if n.Leaf == "1" {
+			out = append(out, n.Path)
 		}
 	}
-	if len(out) == 0 && len(nodes) > 0 {
-		return nil, fmt.Errorf("%s matches folders alone, such as %s: add .* to it", glob, nodes[0].ID)
+	if len(out) == 0 && len(nodes.Metrics) > 0 {
+		return nil, fmt.Errorf("%s matches folders alone, such as %s: add .* to it", glob, strings.TrimSuffix(nodes.Metrics[0].Path, "."))
 	}
 	slices.Sort(out)
 	return slices.Compact(out), nil

@@ -44,19 +44,19 @@ func newOldGraphite(t *testing.T, metrics ...string) *oldGraphite {
 
 func (g *oldGraphite) find(w http.ResponseWriter, r *http.Request) {
 	type node struct {
-		ID   string `json:"id"`
-		Leaf int    `json:"leaf"`
+		Path string `json:"path"`
+		Leaf string `json:"is_leaf"`
 	}
 	nodes := []node{}
 	for _, m := range g.metrics {
 		if ok, _ := filepath.Match(r.URL.Query().Get("query"), m); ok && strings.Count(m, ".") == strings.Count(r.URL.Query().Get("query"), ".") {
-			nodes = append(nodes, node{m, 1})
+			nodes = append(nodes, node{m, "1"})
 		}
 	}
 	if r.URL.Query().Get("query") == "*" {
-		nodes = append(nodes, node{"servers", 0})
+		nodes = append(nodes, node{"servers.", "0"})
 	}
-	_ = json.NewEncoder(w).Encode(nodes)
+	_ = json.NewEncoder(w).Encode(map[string]any{"metrics": nodes})
 }
 
 func (g *oldGraphite) render(w http.ResponseWriter, r *http.Request) {
