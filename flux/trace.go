@@ -45,9 +45,9 @@ type TracePoint struct {
 }
 
 // tracer keeps the figures of the metrics seen most recently, by a hash of their names: 9 MiB in all, whatever the
-// names. A metric may stand in one of eight places. A newcomer gets the place of one that has nothing pending and was
-// not heard of since the last newcomers looked, as a clock's hand finds it. An update touches two cache lines; one lock
-// is held for a run of them, so that the processor can look for several at a time.
+// names. A metric may stand in one of eight places, of which one is its home: found there, an update touches one cache
+// line. A newcomer gets its home if that is free, or else the place of one that has nothing pending and was not heard of
+// since the last newcomers looked, as a clock's hand finds it. One lock is held for a run of updates.
 type tracer struct {
 	seed maphash.Seed
 	now  func() time.Time
@@ -60,11 +60,9 @@ type tracer struct {
 }
 
 type traceSet struct {
-	tags   [traceWays]uint32 // of places: half of the hash; 0: free
+	tags   [traceWays]uint32 // of places: 0: free
 	hand   uint8             // the place to look at next for a newcomer
-	heard  uint8             // a bit a place: heard of since the hand passed
-	busy   uint8             // a bit a place: points are pending
-	_      [29]byte
+	_      [31]byte
 	places [traceWays]tracePlace
 }
 
@@ -75,42 +73,64 @@ type tracePlace struct {
 	accepted, recovered                 uint32
 	delivered, givenUp                  uint32
 	duplicate, late, rejected           uint32
-	rest                                uint32 // the other half of the hash
+	rest                                uint32 // of the hash
+	tag                                 uint16 // the lower half of the set's
 	reason                              uint8  // index of tracer.reasons
+	heard                               bool   // of since the hand passed
 }
 
 func newTracer(now func() time.Time) *tracer {
 	return &tracer{seed: maphash.MakeSeed(), now: now, sets: make([]traceSet, traceSets), reasons: []string{"other"}}
 }
 
-// place returns which place is the metric's, taking one where it has none.
-func (s *traceSet) place(h traceHash) int {
+// place returns the metric's place, taking one where it has none.
+func (s *traceSet) place(h traceHash) *tracePlace {
+	p := &s.places[h.home()]
+	if !p.belongs(h) {
+		p = s.elsewhere(h)
+	}
+	p.heard = true
+	return p
+}
+
+func (s *traceSet) elsewhere(h traceHash) *tracePlace {
+	i := s.find(h)
+	if i < 0 {
+		i = s.turn(h.home())
+		s.tags[i], s.places[i] = h.tag, tracePlace{rest: h.rest, tag: uint16(h.tag)}
+	}
+	return &s.places[i]
+}
+
+// find returns which place is the metric's, or -1.
+func (s *traceSet) find(h traceHash) int {
 	for i, tag := range s.tags {
-		if tag == h.tag && s.places[i].rest == h.rest {
-			s.heard |= 1 << i
+		if tag == h.tag && s.places[i].belongs(h) {
 			return i
 		}
 	}
-	i := s.turn()
-	bit := uint8(1) << i
-	s.heard, s.busy = s.heard|bit, s.busy&^bit
-	s.tags[i], s.places[i] = h.tag, tracePlace{rest: h.rest}
-	return i
+	return -1
 }
 
 // turn returns the place that a newcomer gets. In the worst case the hand goes round three times: past what was heard
 // of, past what is pending, and to the first of these.
-func (s *traceSet) turn() int {
+func (s *traceSet) turn(home int) int {
+	if s.tags[home] == 0 {
+		return home
+	}
 	for n := 0; ; n++ {
 		i := int(s.hand) % traceWays
 		s.hand++
-		bit := uint8(1) << i
-		if s.tags[i] == 0 || s.heard&bit == 0 && (s.busy&bit == 0 || n >= 2*traceWays) {
+		p := &s.places[i]
+		if s.tags[i] == 0 || !p.heard && (p.pending() == 0 || n >= 2*traceWays) {
 			return i
 		}
-		s.heard &^= bit
+		p.heard = false
 	}
 }
+
+// belongs tells whether the place is that of the metric. That of nobody is, to nobody's harm, that of one hash in 2^49.
+func (p *tracePlace) belongs(h traceHash) bool { return p.rest == h.rest && p.tag == uint16(h.tag) }
 
 // pending is how many points are on their way. It is 0 rather than less for a metric that was forgotten meanwhile.
 func (p *tracePlace) pending() uint64 { return uint64(max(0, int32(p.accepted-p.delivered-p.givenUp))) }
@@ -121,8 +141,10 @@ func (t *tracer) seconds() uint32 { return uint32(t.now().Unix()) }
 // traceRun is how many updates are made with the lock held.
 const traceRun = 64
 
-// traceHash stands for a name.
+// traceHash stands for a name. The tag is odd.
 type traceHash struct{ set, tag, rest uint32 }
+
+func (h traceHash) home() int { return int(h.rest % traceWays) }
 
 func (t *tracer) hash(name []byte) traceHash {
 	h := maphash.Bytes(t.seed, name)
@@ -139,21 +161,9 @@ func (t *tracer) update(pts []graphite.Point, f func(p *tracePlace, i int)) {
 		}
 		t.mu.Lock()
 		for k := range n {
-			s := &t.sets[run[k].set]
-			at := s.place(run[k])
-			f(&s.places[at], from+k)
-			s.settle(at)
+			f(t.sets[run[k].set].place(run[k]), from+k)
 		}
 		t.mu.Unlock()
-	}
-}
-
-// settle notes whether points are pending.
-func (s *traceSet) settle(at int) {
-	if bit := uint8(1) << at; s.places[at].pending() > 0 {
-		s.busy |= bit
-	} else {
-		s.busy &^= bit
 	}
 }
 
@@ -246,9 +256,11 @@ func (t *tracer) index(reason string) uint8 {
 func (t *tracer) look(name string) (Trace, bool) {
 	h := t.hash([]byte(name))
 	t.mu.Lock()
-	p, known := t.sets[h.set].find(h)
+	set := &t.sets[h.set]
+	i := set.find(h)
+	p := set.places[max(i, 0)]
 	t.mu.Unlock()
-	if !known {
+	if i < 0 {
 		return Trace{Metric: name}, false
 	}
 	out := p.trace(name)
@@ -258,15 +270,6 @@ func (t *tracer) look(name string) (Trace, bool) {
 		t.names.Unlock()
 	}
 	return out, true
-}
-
-func (s *traceSet) find(h traceHash) (tracePlace, bool) {
-	for i, tag := range s.tags {
-		if p := &s.places[i]; tag == h.tag && p.rest == h.rest {
-			return *p, true
-		}
-	}
-	return tracePlace{}, false
 }
 
 func (p *tracePlace) trace(name string) Trace {
