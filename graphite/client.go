@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fluxmetrics/fluxkit/internal/deliver"
 	"github.com/fluxmetrics/fluxkit/internal/queue"
@@ -81,6 +82,9 @@ type Client struct {
 	failures []Failure
 }
 
+// spacing is the longest that a point waits for others to go with: a write costs as much as a hundred points.
+const spacing = 5 * time.Millisecond
+
 // NewClient checks cfg, opens SpoolDir and DeadLetter, and starts the client's goroutines, which Close ends. It does not
 // connect: a destination that is down is no error. The error wraps ErrSpool when SpoolDir cannot be created, read or
 // written, and says so when another has it open.
@@ -110,6 +114,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		Sender:       c.sender,
 		ConfirmBytes: cfg.ConfirmBytes,
 		ConfirmAfter: cfg.ConfirmAfter,
+		Spacing:      spacing,
 		MaxReplayAge: cfg.MaxReplayAge,
 		BackoffMin:   cfg.BackoffMin,
 		BackoffMax:   cfg.BackoffMax,

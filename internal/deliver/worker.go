@@ -30,6 +30,9 @@ type Options struct {
 	// Linger is the longest that a batch which Full does not call full waits for more points. Zero sends at once
 	// what is there.
 	Linger time.Duration
+	// Spacing is how far apart batches go at least that are not full: the first point after a rest goes at once, and of
+	// those that trickle in after it many go by one Send. Zero: none.
+	Spacing time.Duration
 	// Full reports whether a batch of so many points and encoded bytes fills a request. Nil: never.
 	Full func(points, bytes int) bool
 	// BatchBytes bounds the encoded points that are gathered for one Send. Zero means 256 KiB.
@@ -94,6 +97,7 @@ type Worker struct {
 	rej    points    // rejected, not yet reported
 	why    []Rejected
 	first  time.Time // when the oldest unconfirmed byte was sent
+	next   time.Time // when a batch that is not full may go, with Spacing
 	linger time.Time // when the batch that is being gathered must go; zero when none is
 	fails  int       // in a row
 	told   map[string]*givenUp
@@ -214,15 +218,23 @@ func (w *Worker) confirmDue() bool {
 
 // mustGo reports whether the gathered batch goes now, full or not.
 func (w *Worker) mustGo() bool {
-	return w.o.Linger == 0 || len(w.retry) > 0 || len(w.buf.b) >= w.o.BatchBytes || w.o.Full(w.buf.n, len(w.buf.b)) ||
-		w.flushing.Load() > 0 || !time.Now().Before(w.linger)
+	if w.o.Linger == 0 && w.o.Spacing == 0 || len(w.retry) > 0 || len(w.buf.b) >= w.o.BatchBytes ||
+		w.o.Full(w.buf.n, len(w.buf.b)) || w.flushing.Load() > 0 {
+		return true
+	}
+	now := time.Now()
+	return !now.Before(w.linger) && !now.Before(w.next)
 }
 
 // wait returns when there may be something to do.
 func (w *Worker) wait(ctx context.Context) {
 	var deadline time.Time
+	spaced := w.buf.n > 0 && time.Now().Before(w.next)
 	if w.buf.n > 0 {
 		deadline = w.linger
+	}
+	if spaced && deadline.Before(w.next) {
+		deadline = w.next
 	}
 	if w.unconfirmed() {
 		if d := w.first.Add(w.o.ConfirmAfter); deadline.IsZero() || d.Before(deadline) {
@@ -236,7 +248,7 @@ func (w *Worker) wait(ctx context.Context) {
 		expired = t.C
 	}
 	var ready <-chan struct{}
-	if !w.closed {
+	if !w.closed && !spaced { // what comes meanwhile goes along: to look at each point alone is what costs
 		ready = w.o.Queue.Ready(w.read)
 	}
 	select {
@@ -277,6 +289,9 @@ func (w *Worker) send(ctx context.Context) {
 	}
 	w.settle(res)
 	w.linger = w.due()
+	if w.o.Spacing > 0 {
+		w.next = time.Now().Add(w.o.Spacing)
+	}
 	if res.RetryAfter > 0 {
 		w.pause(ctx, res.RetryAfter)
 	}

@@ -441,6 +441,58 @@ func TestLingerOfARecordThatIsCut(t *testing.T) {
 	})
 }
 
+// TestSpacing has points trickle in: the first after a rest goes at once, the next ones together.
+func TestSpacing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent [][]string
+		s := &fakeSender{send: func(names []string) (Result, error) {
+			sent = append(sent, names)
+			return Result{Taken: len(names)}, nil
+		}}
+		r := newRig(t, s, func(o *Options) {
+			o.Spacing, o.BatchBytes = 5*time.Millisecond, 4000
+			o.ConfirmAfter, o.ConfirmBytes = time.Hour, 1<<30
+		})
+		defer r.run(t)()
+		took := func(want ...[]string) {
+			t.Helper()
+			s.order()
+			require.Equal(t, want, sent)
+			sent = nil
+		}
+		r.add(t, 1)
+		r.pass(0)
+		took([]string{"0"})
+		for range 4 {
+			r.add(t, 1)
+			r.pass(time.Millisecond)
+		}
+		took()
+		r.pass(time.Millisecond)
+		took([]string{"1", "2", "3", "4"})
+		r.pass(time.Minute)
+		r.add(t, 1)
+		r.pass(0)
+		took([]string{"5"}) // after a rest
+		r.add(t, 1)
+		r.pass(0)
+		took()
+		for range 5 {
+			r.addWide(t, 1)
+		}
+		r.pass(5 * time.Millisecond)
+		took([]string{"6", "7", "8", "9", "10"}) // full
+		r.pass(5 * time.Millisecond)
+		took([]string{"11"})
+		r.add(t, 1)
+		r.pass(0)
+		took()
+		go func() { _ = r.w.Flush(t.Context()) }()
+		r.pass(0)
+		require.NotEmpty(t, sent)
+	})
+}
+
 func TestLingerAndFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
