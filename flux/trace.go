@@ -8,13 +8,13 @@ import (
 	"github.com/fluxmetrics/fluxkit/graphite"
 )
 
-// TraceMetrics is how many metrics the trace is made for: of those seen most recently it knows about 95 in 100, since a
-// metric can be unlucky with its places. Of fewer it knows more, of half as many nearly all.
+// TraceMetrics is how many metrics the trace is made for: of so many seen most recently it forgets a few in a thousand,
+// since a metric can be unlucky with its places; of half as many none, nearly always.
 const TraceMetrics = 100_000
 
 const (
 	traceWays = 8       // places that a metric may stand in
-	traceSets = 1 << 14 // 131,072 places
+	traceSets = 1 << 15 // 262,144 places
 )
 
 // Trace is what became of one metric's points since the server was made, or since the metric was last forgotten. Once
@@ -44,7 +44,7 @@ type TracePoint struct {
 	At        time.Time `json:"at"`        // when it was received or delivered, to the second
 }
 
-// tracer keeps the figures of the metrics seen most recently, by a hash of their names: 9 MiB in all, whatever the
+// tracer keeps the figures of the metrics seen most recently, by a hash of their names: 18 MiB in all, whatever the
 // names. A metric may stand in one of eight places, of which one is its home: found there, an update touches one cache
 // line. A newcomer gets its home if that is free, or else the place of one that has nothing pending and was not heard of
 // since the last newcomers looked, as a clock's hand finds it. One lock is held for a run of updates.

@@ -43,7 +43,7 @@ func TestTraceKnowsTheNewest(t *testing.T) {
 			}
 		}
 	}
-	require.Greater(t, known, TraceMetrics*93/100)
+	require.Greater(t, known, TraceMetrics*99/100)
 }
 
 // TestTraceKeepsWhatIsPending fills a set with metrics of which one has a point pending.

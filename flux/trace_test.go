@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -130,7 +131,9 @@ func TestTraceIsUnderTheKeysPrefix(t *testing.T) {
 	_, unknown := r.do("GET", "/flux/trace?metric=no.such&key="+prefixedKey, "")
 	_, other := r.do("GET", "/flux/trace?metric=other.a&key="+prefixedKey, "")
 	require.Equal(t, unknown, other)
-	for query, want := range map[string]int{"metric=other.a": 400, "metric=other.a&key=x": 401, "key=" + testKey: 400, "metric=a%0a&key=" + testKey: 400} {
+	code, _ = r.do("GET", "/flux/metric_data?metric=t.m;b=2;a=1&value=1&timestamp="+strconv.FormatInt(now(), 10)+"&key="+testKey, "")
+	require.Equal(t, 204, code)
+	for query, want := range map[string]int{"metric=t.m;b=2;a=1&key=" + testKey: 200, "metrics=a&key=" + testKey: 400, "metric=other.a": 400, "metric=other.a&key=x": 401, "key=" + testKey: 400, "metric=a%0a&key=" + testKey: 400} {
 		code, body := r.do("GET", "/flux/trace?"+query, "")
 		require.Equal(t, want, code, body)
 	}
