@@ -17,8 +17,9 @@ func (e *Endpoint) Send(ctx context.Context, ms []Metric) error {
 	return e.send(ctx, ms, true)
 }
 
-// SendAsync is Send that does not wait for the disk: the points are kept once Sync has returned nil, at the latest 50 ms
-// or 1 MiB later while the disk works. In memory there is no difference.
+// SendAsync is Send that does not wait for its points' commit: they are kept once Sync has returned nil. A commit of them
+// begins 50 ms later at the latest. What SendAsync has taken and is not kept yet is never more than 1 MiB as the queue has
+// it: where it would be, SendAsync waits as for room, unless ctx has ended already. In memory there is no difference.
 func (e *Endpoint) SendAsync(ctx context.Context, ms []Metric) error {
 	return e.send(ctx, ms, false)
 }

@@ -21,8 +21,10 @@ func (c *Client) SendTagged(ctx context.Context, pts []Point, tags []byte) error
 	return c.send(ctx, pts, tags, true)
 }
 
-// SendAsync is SendTagged that does not wait for the disk: the points are kept once Sync has returned nil, at the latest
-// 50 ms or 1 MiB later while the disk works. In memory there is no difference.
+// SendAsync is SendTagged that does not wait for its points' commit: they are kept once Sync has returned nil. A commit of
+// them begins 50 ms later at the latest. What SendAsync has taken and is not kept yet is never more than 1 MiB, as the
+// queue has it: a point takes its name and 18 bytes, a call 45. Where it would be, SendAsync waits as for room, unless ctx
+// has ended already. In memory there is no difference.
 func (c *Client) SendAsync(ctx context.Context, pts []Point, tags []byte) error {
 	return c.send(ctx, pts, tags, false)
 }

@@ -27,9 +27,12 @@ type LineReceiver struct {
 	// Sync, if set, is called before a connection that brought points is closed in order. It returns nil once all that the
 	// handler has taken is kept. With it the handler need not wait for a disk: Client.SendAsync and Client.Sync are made
 	// for the two. A sender that half-closes and waits for the end of file then still knows that all of its points are
-	// kept; of other connections, what was taken within the last 50 ms or 1 MiB may be lost with the process. After an
-	// error the connection is reset, as after one of the handler. Calls for different connections run at once; ctx is
-	// that of the handler.
+	// kept. Of other connections two things may be lost when the process is killed: what SendAsync had taken and not
+	// committed, of the last 50 ms while the disk keeps up, and never more than 1 MiB of all connections together; and
+	// what each connection had read and the handler not taken, 64 KiB and the start of a line at most.
+	//
+	// After an error the connection is reset, as after one of the handler. Calls for different connections run at once;
+	// ctx is that of the handler.
 	Sync func(ctx context.Context) error
 	// Now is the clock for the timestamp -1; nil means time.Now.
 	Now func() time.Time

@@ -34,7 +34,8 @@ type PickleReceiver struct {
 	// DrainTimeout is how long Serve waits for the handler when it stops; 0 means DefaultDrainTimeout, below 0 means
 	// not at all.
 	DrainTimeout time.Duration
-	// Sync, if set, is called before a connection that brought points is closed in order; see LineReceiver.Sync.
+	// Sync, if set, is called before a connection that brought points is closed in order; see LineReceiver.Sync. What a
+	// connection has read and not handed over is 64 KiB at most, or a message that is longer, with its four bytes of length.
 	Sync func(ctx context.Context) error
 	// Now is the clock for the timestamp -1; nil means time.Now.
 	Now func() time.Time

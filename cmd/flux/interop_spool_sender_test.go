@@ -28,6 +28,8 @@ const (
 	spoolPace    = 5 * time.Millisecond  // between two bursts
 	spoolSample  = 20 * time.Millisecond // between two looks at what was read of a connection
 	spoolAgain   = 5 * time.Millisecond  // until a request or a connection is tried again
+
+	connectionsAtOnce = 4 // of senders
 )
 
 // stream is a sequence of numbered points that one client sends. Name, time and value of its n-th point are decided by
@@ -185,6 +187,30 @@ func (s *senders) halt() error {
 		return err
 	default:
 		return nil
+	}
+}
+
+// abandon ends the senders of a test that may have failed, whatever flux does.
+func (s *senders) abandon() {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	close(s.end)
+	ended := make(chan struct{})
+	go func() {
+		s.working.Wait()
+		close(ended)
+	}()
+	for {
+		for _, w := range s.open() {
+			_ = w.conn.Close() // of one that is closed it does not matter
+		}
+		select {
+		case <-ended:
+			return
+		case <-time.After(spoolSample): // one may have been dialled since
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ type output struct {
 	f       file
 	seg     *segment
 	ordinal uint64     // of the newest segment
+	most    int64      // bytes for one sync: runMax, less for a while after a failure
 	stuck   []*segment // that could not be removed
 	ack     file       // keeps the acknowledged position; nil until that is written
 }
@@ -78,7 +79,7 @@ func (d *disk) commitDue() (due bool, in time.Duration) {
 		d.urgent = false
 		return false, 0
 	}
-	if d.urgent || d.batch.size() > 0 || d.waiting.size() >= int64(d.opts.CommitBytes) {
+	if d.urgent || d.batch.size() > 0 || d.waiting.size() >= d.commitAt || len(d.line.room) > 0 {
 		return true, 0
 	}
 	in = time.Until(d.waiting.recs[d.waiting.head].at.Add(d.opts.CommitEvery))
@@ -125,15 +126,17 @@ func (d *disk) commitRun() (more bool) {
 		return false
 	}
 	g := d.out.seg
-	n, data := d.batch.run(min(d.segSize-g.end, d.runMax), g.nonce)
+	n, data := d.batch.run(min(d.segSize-g.end, d.out.most), g.nonce)
 	_, err := d.out.f.Write(data)
 	if err == nil {
 		err = d.out.f.Sync()
 	}
 	if err != nil {
+		d.out.most = int64(len(data)) / 2 // of a disk that is nearly full, what there is room for is not left unused
 		d.failed(int64(len(data)), err)
 		return false
 	}
+	d.out.most = min(2*max(d.out.most, int64(len(data))), d.runMax)
 	return d.committed(n, int64(len(data)))
 }
 

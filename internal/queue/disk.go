@@ -19,12 +19,16 @@ type disk struct {
 	opts    Options
 	fs      fileSystem
 	segSize int64
-	bufMax  int64 // what may wait to be committed
+	bufMax  int64 // what may be uncommitted, waiting or being written
 	runMax  int64 // what one sync covers of it, so that the rest need not wait for room for long
-	report  Report
-	lock    interface{ Close() error }
-	wakeup  chan struct{} // for the committer
-	done    chan struct{} // closed when the committer has ended
+
+	asyncMax int64 // what may be uncommitted together with a record that nobody waits for
+	commitAt int64 // what makes a commit due once it waits: half of that, so that as much can gather meanwhile
+
+	report Report
+	lock   interface{ Close() error }
+	wakeup chan struct{} // for the committer
+	done   chan struct{} // closed when the committer has ended
 
 	mu       sync.Mutex
 	segs     []*segment // that hold pending records, oldest first, and perhaps the active one
@@ -82,7 +86,7 @@ func (t tally) less(o tally) tally {
 func (d *disk) append(ctx context.Context, rec []byte, points int, wait bool) (Pos, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	held, err := d.acquire(ctx, len(rec))
+	held, err := d.acquire(ctx, len(rec), wait)
 	if err != nil {
 		return 0, err
 	}

@@ -949,9 +949,11 @@ func mustReserve(t *testing.T, q *Queue, size int) *Reservation {
 func TestReservationsHoldTheBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := openIn(t, newForgetful(), func(o *Options) { o.MaxBytes = 64 << 20 })
-		const size = minBuffer/2 - headerSize
+		const size = DefaultCommitBytes/2 - headerSize
 		a, b := mustReserve(t, q, size), mustReserve(t, q, size)
-		_, err := q.Reserve(expiredContext(), 1)
+		soon, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, err := q.Reserve(soon, 1)
 		require.ErrorIs(t, err, ErrFull)
 		waiting := make(chan *Reservation, 1)
 		go func() { waiting <- mustReserve(t, q, 2*minBuffer) }() // has the buffer for itself

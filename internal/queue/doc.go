@@ -76,15 +76,19 @@
 //
 // One goroutine writes. It takes all records that wait, fills in their headers, writes as many as fit in the segment, but
 // no more than 4 MiB or twice CommitBytes at once, syncs, and only then lets their Appends return and readers see them;
-// meanwhile others gather. A segment takes records up to a sixteenth of the bound, 16 MiB at most, or one that is larger;
-// the next one's name is synced before anything is written to it. Open never appends to a file that is there, but syncs
-// the newest, so that what a killed process left to the page cache lasts as well.
+// meanwhile others gather. Of the records of AppendAsync, which has returned by then, CommitBytes are uncommitted at most:
+// a commit of them begins at half of that, and while it is being written the other half may gather.
+//
+// A segment takes records up to a sixteenth of the bound, 16 MiB at most, or one that is larger; the next one's name is
+// synced before anything is written to it. Open never appends to a file that is there, but syncs the newest, so that
+// what a killed process left to the page cache lasts as well.
 //
 // When a write or a sync fails, the segment is cut back to what was synced, as far as that works, and never written to
-// again. What was not yet synced is written to a new segment, first after 100 ms, then after up to 2 s, and at once when
-// a removed segment may have made room, until it works. FIRST of the new segment outdoes what the old one may still hold
-// from there on. An empty new segment outdoes nothing. Meanwhile nothing is admitted, and those who wait take their
-// records back when their context ends.
+// again. What was not yet synced is written to a new segment, first after 100 ms, then after up to 2 s, and at once
+// when a removed segment may have made room, until it works: each time half as many at once, so that what little space
+// there is is used. FIRST of the new segment outdoes what the old one may still hold from there on. An empty new
+// segment outdoes nothing. Meanwhile nothing is admitted, and those who wait take their records back when their context
+// ends.
 //
 // A segment is removed when all its records are acknowledged. That needs no free space, and it is done before anything
 // more is written, so that segments never take more than the bound. A newest segment of which all is acknowledged goes

@@ -67,16 +67,16 @@ func (m *memory) unreserve(held int64) {
 // acquire waits for room for a record of size bytes and reserves it. It returns zero when DropOldest cannot make any: then
 // the record itself is to be dropped.
 func (m *memory) acquire(ctx context.Context, size int) (held int64, err error) {
-	need := int64(size) + entryOverhead
-	if need > m.opts.MaxBytes/2 {
+	w := want{need: int64(size) + entryOverhead}
+	if w.need > m.opts.MaxBytes/2 {
 		return 0, tooBig(size, m.opts.MaxBytes)
 	}
 	if m.closed {
 		return 0, ErrClosed
 	}
-	held, ok := m.line.enter(need)
+	held, ok := m.line.enter(w)
 	if !ok {
-		held, ok = m.line.wait(ctx, &m.mu, need)
+		held, ok = m.line.wait(ctx, &m.mu, w)
 	}
 	if m.closed {
 		return 0, ErrClosed
@@ -87,8 +87,9 @@ func (m *memory) acquire(ctx context.Context, size int) (held int64, err error) 
 	return held, nil
 }
 
-// grant reserves need bytes, if they are free or DropOldest makes them so.
-func (m *memory) grant(need int64) (held int64, ok bool) {
+// grant reserves the bytes, if they are free or DropOldest makes them so.
+func (m *memory) grant(w want) (held int64, ok bool) {
+	need := w.need
 	if m.opts.DropOldest && m.bytes+m.reserved+need > m.opts.MaxBytes {
 		if m.entries.bytes+need > m.opts.MaxBytes {
 			return 0, true

@@ -58,8 +58,10 @@ type Options struct {
 	// room, Append drops the new record instead. So the queue counts no record as dropped that is acknowledged later.
 	DropOldest bool
 
-	// CommitEvery is the longest that a record of AppendAsync waits to be committed, CommitBytes how many bytes may
-	// wait. Zero means DefaultCommitEvery and DefaultCommitBytes. In memory they mean nothing.
+	// CommitEvery is the longest that a record of AppendAsync waits for a commit to begin. CommitBytes bounds what is
+	// uncommitted in all when AppendAsync or Reserve lets a record in, that record and what is being written included;
+	// half of it makes a commit begin at once. With DropOldest it bounds nothing. Zero means DefaultCommitEvery and
+	// DefaultCommitBytes. In memory they mean nothing.
 	CommitEvery time.Duration
 	CommitBytes int
 
@@ -167,8 +169,14 @@ func (q *Queue) Append(ctx context.Context, rec []byte, points int) (Pos, error)
 	return q.store.append(ctx, rec, points, true)
 }
 
-// AppendAsync is Append that does not wait for the disk. The record is kept once Sync for its position returned nil, at
-// the latest CommitEvery or CommitBytes later while the disk works.
+// AppendAsync is Append that does not wait for its commit. The record is kept once Sync for its position returned nil, and
+// a commit begins CommitEvery later at the latest.
+//
+// What AppendAsync let in and is not committed, because it waits, is being written or the disk fails, is never more than
+// CommitBytes, headers of 40 bytes a record included, or one larger record: where it would be, AppendAsync waits, as for
+// room. So no more than that is lost when the process dies, however slow the disk is. That holds neither with DropOldest
+// nor for a call whose context has ended already, which cannot wait: these may fill all that may wait to be committed, 4
+// MiB, with DropOldest 8 MiB, or twice CommitBytes.
 func (q *Queue) AppendAsync(ctx context.Context, rec []byte, points int) (Pos, error) {
 	return q.store.append(ctx, rec, points, false)
 }

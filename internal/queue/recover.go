@@ -29,10 +29,13 @@ func openDisk(o Options) (*disk, error) {
 		done:    make(chan struct{}),
 		round:   make(chan struct{}),
 	}
-	d.bufMax = d.runMax
+	d.bufMax, d.asyncMax = d.runMax, int64(o.CommitBytes)
 	if o.DropOldest {
 		d.bufMax = max(d.bufMax, dropBuffer)
+		d.asyncMax = d.bufMax
 	}
+	d.commitAt = int64(o.CommitBytes) / 2
+	d.out.most = d.runMax
 	d.line.grant = d.grant
 	if err := d.recover(); err != nil {
 		lock.Close()

@@ -21,7 +21,7 @@ type Reservation struct {
 //
 // A reservation counts as room that is taken. The errors are those of Append. With DropOldest the oldest records are
 // dropped for it; where Append would drop the new record, Reserve succeeds all the same, and the reservation's Append
-// drops it.
+// drops it. In a directory it waits as AppendAsync does while CommitBytes are uncommitted, reservations included.
 func (q *Queue) Reserve(ctx context.Context, size int) (*Reservation, error) {
 	held, err := q.store.reserve(ctx, size)
 	if err != nil {

@@ -5,23 +5,28 @@ import (
 	"fmt"
 )
 
-// acquire waits for room for a record of size bytes and reserves it. It returns zero when DropOldest cannot make any: then
-// the record itself is to be dropped.
-func (d *disk) acquire(ctx context.Context, size int) (held int64, err error) {
+// acquire waits for room for a record of size bytes and reserves it. awaited says that its commit will be waited for: what
+// is not is lost when the process dies, and may not be much. It returns zero when DropOldest cannot make any room: then the
+// record itself is to be dropped.
+func (d *disk) acquire(ctx context.Context, size int, awaited bool) (held int64, err error) {
 	need := int64(size) + headerSize
+	w := want{need: need, most: d.bufMax}
+	if !awaited && ctx.Err() == nil { // who cannot wait would drop its points, for fear of losing them
+		w.most = d.asyncMax
+	}
 	if need > d.opts.MaxBytes/2 || size > maxRecord {
 		return 0, tooBig(size, d.opts.MaxBytes)
 	}
 	if d.closed {
 		return 0, ErrClosed
 	}
-	held, ok := d.line.enter(need)
+	held, ok := d.line.enter(w)
 	if !ok {
 		d.sweep(true)
-		if d.opts.DropOldest || need > d.bufMax-d.buffered()-d.reserved {
+		if d.opts.DropOldest || need > w.most-d.buffered()-d.reserved {
 			d.hurry() // only what is committed can be dropped, and leaves the buffer
 		}
-		held, ok = d.line.wait(ctx, &d.mu, need)
+		held, ok = d.line.wait(ctx, &d.mu, w)
 	}
 	switch {
 	case d.closed:
@@ -36,8 +41,10 @@ func (d *disk) acquire(ctx context.Context, size int) (held int64, err error) {
 	return 0, fmt.Errorf("%w: %d of %d bytes taken in %s: %w", ErrFull, d.taken(), d.opts.MaxBytes, d.opts.Dir, ctx.Err())
 }
 
-// grant reserves need bytes, if they are free or DropOldest makes them so.
-func (d *disk) grant(need int64) (held int64, ok bool) {
+// grant reserves the bytes, if they are free or DropOldest makes them so. A record that is larger than most is let in
+// once it has the buffer for itself.
+func (d *disk) grant(w want) (held int64, ok bool) {
+	need := w.need
 	if d.failing != nil {
 		return 0, false
 	}
@@ -47,7 +54,7 @@ func (d *disk) grant(need int64) (held int64, ok bool) {
 		}
 		d.dropFor(need)
 	}
-	if inMemory := d.buffered() + d.reserved; inMemory > 0 && need > d.bufMax-inMemory {
+	if inMemory := d.buffered() + d.reserved; inMemory > 0 && need > w.most-inMemory {
 		return 0, false
 	}
 	if need > d.opts.MaxBytes-d.taken() {
@@ -105,7 +112,7 @@ func (d *disk) dropFor(need int64) {
 func (d *disk) reserve(ctx context.Context, size int) (held int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.acquire(ctx, size)
+	return d.acquire(ctx, size, false)
 }
 
 func (d *disk) unreserve(held int64) {
@@ -139,7 +146,7 @@ func (d *disk) put(held int64, rec []byte, points int) Pos {
 	if int64(len(rec))+headerSize < held {
 		d.line.admit()
 	}
-	if d.waiting.size() >= int64(d.opts.CommitBytes) {
+	if d.waiting.size() >= d.commitAt {
 		d.hurry()
 	}
 	return d.newest
