@@ -13,9 +13,9 @@ const maxOverdue = 4096
 // reserved are left alone, so it may come after their Done, or between the calls
 // of several destinations.
 func (f *Filter) Kept(pts []Mark) {
-	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
-		if i := sh.t.find(hash, m.Metric); i >= 0 {
-			sh.keep(i, m.Timestamp)
+	f.apply(pts, func(sh *shard, sl *metric, _ uint64, m *Mark) {
+		if sl != nil {
+			sh.keep(sl, m.Timestamp, 0)
 		}
 	})
 }
@@ -24,9 +24,9 @@ func (f *Filter) Kept(pts []Mark) {
 // Points that are not reserved are left alone. No destination may have the
 // points: a Done that comes for them would count for the next of their like.
 func (f *Filter) Release(pts []Mark) {
-	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
-		if i := sh.t.find(hash, m.Metric); i >= 0 {
-			sh.release(i, m.Timestamp, 0)
+	f.apply(pts, func(sh *shard, sl *metric, _ uint64, m *Mark) {
+		if sl != nil {
+			sh.release(sl, m.Timestamp, 0)
 		}
 	})
 }
@@ -37,13 +37,14 @@ func (f *Filter) Release(pts []Mark) {
 // any of them delivers: a point that waits in one spool needs one Done, whatever
 // Required, and a point that waits in two, or in one twice, needs two.
 func (f *Filter) Recover(pts []Mark) {
-	f.apply(pts, func(sh *shard, hash uint64, m *Mark) {
-		sh.recovered(sh.obtain(hash, m.Metric), m.Timestamp)
+	f.apply(pts, func(sh *shard, sl *metric, hash uint64, m *Mark) {
+		sh.recovered(sh.obtain(sl, hash, m.Metric), m.Timestamp)
 	})
 }
 
-// apply calls g for every point under its shard's lock.
-func (f *Filter) apply(pts []Mark, g func(*shard, uint64, *Mark)) {
+// apply calls g for every point under its shard's lock, with its metric's slot, if
+// it has one, and hash.
+func (f *Filter) apply(pts []Mark, g func(*shard, *metric, uint64, *Mark)) {
 	if len(pts) == 0 {
 		return
 	}
@@ -52,9 +53,11 @@ func (f *Filter) apply(pts []Mark, g func(*shard, uint64, *Mark)) {
 	defer f.putScratch(s)
 	for _, r := range s.runs {
 		sh := &f.shards[r.shard]
+		order := s.order[r.from:r.to]
 		sh.mu.Lock()
-		for _, i := range s.order[r.from:r.to] {
-			g(sh, s.hash[i], &pts[i])
+		sh.warm(s, order, nil, false)
+		for _, p := range order {
+			g(sh, sh.lookup(s, p, pts[p].Metric), s.hash[p], &pts[p])
 		}
 		sh.wake()
 		sh.mu.Unlock()
@@ -94,11 +97,11 @@ func (f *Filter) Wait(ctx context.Context, pts []Mark) error {
 func (sh *shard) reservedNow(hash uint64, m *Mark) <-chan struct{} {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	i := sh.t.find(hash, m.Metric)
-	if i < 0 {
+	sl := sh.find(hash, m.Metric)
+	if sl == nil {
 		return nil
 	}
-	e := &sh.t.slots[i].val
+	e := &sl.val
 	at, found := e.find(m.Timestamp)
 	if !found || e.view()[at].state != reserved {
 		return nil
@@ -127,12 +130,17 @@ func (f *Filter) Done(ctx context.Context, pts []Mark) error {
 	defer f.putScratch(s)
 	for _, r := range s.runs {
 		sh := &f.shards[r.shard]
+		order := s.order[r.from:r.to]
 		sh.mu.Lock()
-		for _, i := range s.order[r.from:r.to] {
-			sh.done(s.hash[i], &pts[i])
+		sh.marks = f.holdFor(s, order)
+		sh.warm(s, order, sh.marks, true)
+		for _, p := range order {
+			sh.done(sh.lookup(s, p, pts[p].Metric), s.hash[p], &pts[p])
 		}
+		sh.marks.unlock()
+		sh.marks = nil
 		if f.memory != nil {
-			sh.raiseDue(f.memory)
+			sh.raiseDue()
 		} else {
 			sh.takeDue(s, int(r.to-r.from)+maxOverdue/len(f.shards))
 		}
@@ -153,7 +161,7 @@ func (f *Filter) Retry(ctx context.Context) error {
 		sh := &f.shards[k]
 		sh.mu.Lock()
 		if f.memory != nil {
-			sh.raiseDue(f.memory)
+			sh.raiseDue()
 		} else {
 			sh.takeDue(s, maxOverdue-len(s.marks))
 		}

@@ -7,7 +7,7 @@ package dedup
 func (sh *shard) makeRoom() {
 	target := sh.budget - sh.budget/8
 	sh.sweep(target, func(i int32) {
-		if sh.t.slots[i].val.idle() {
+		if sh.t.at(i).val.idle() {
 			sh.free(i)
 		}
 	})
@@ -27,14 +27,14 @@ func (sh *shard) makeRoom() {
 // sweep calls f for the slots in use, starting at the hand, until the target is
 // reached or the round is complete.
 func (sh *shard) sweep(target int64, f func(int32)) {
-	for range sh.t.slots {
+	for range sh.t.used {
 		if sh.bytes <= target {
 			return
 		}
-		if sh.hand++; int(sh.hand) >= len(sh.t.slots) {
+		if sh.hand++; sh.hand >= sh.t.used {
 			sh.hand = 0
 		}
-		if sh.t.slots[sh.hand].hash != 0 {
+		if sh.t.at(sh.hand).hash != 0 {
 			f(sh.hand)
 		}
 	}
@@ -42,11 +42,12 @@ func (sh *shard) sweep(target int64, f func(int32)) {
 
 // evict drops points of slot i, and the slot when nothing is left.
 func (sh *shard) evict(i int32) {
-	s := &sh.t.slots[i]
+	s := sh.t.at(i)
 	e := &s.val
 	owed := uint32(0)
 	sh.evicted += uint64(e.evict(func(q *point) {
 		sh.count(q.state, -1)
+		sh.forget(s, q.ts)
 		owed += uint32(q.need)
 	}))
 	if owed > 0 {
@@ -66,10 +67,10 @@ func (sh *shard) evict(i int32) {
 
 // free takes slot i out of the table, and out of the list of due marks.
 func (sh *shard) free(i int32) {
-	s := &sh.t.slots[i]
+	s := sh.t.at(i)
 	if s.val.queued {
 		for k, d := range sh.due {
-			if d == i {
+			if d == s {
 				sh.due = append(sh.due[:k], sh.due[k+1:]...)
 				break
 			}
@@ -96,9 +97,9 @@ func (sh *shard) owes(hash uint64) bool {
 	return sh.owedAny > 0 || len(sh.owed) > 0 && sh.owed[uint32(hash)] > 0
 }
 
-// pay takes n calls of Done off what is owed of the metric in slot i; -1: it has
-// none. The metrics that this sets free advance.
-func (sh *shard) pay(hash uint64, i int32, n uint32) {
+// pay takes n calls of Done off what is owed of the metric in a slot, if it has
+// one. The metrics that this sets free advance.
+func (sh *shard) pay(hash uint64, sl *metric, n uint32) {
 	if len(sh.owed) > 0 {
 		tag := uint32(hash)
 		switch had := sh.owed[tag]; {
@@ -109,8 +110,8 @@ func (sh *shard) pay(hash uint64, i int32, n uint32) {
 			n -= had
 			delete(sh.owed, tag)
 			sh.bytes -= owedBytes
-			if i >= 0 {
-				sh.advance(i)
+			if sl != nil {
+				sh.advance(sl, nil)
 			}
 		}
 	}
@@ -118,9 +119,9 @@ func (sh *shard) pay(hash uint64, i int32, n uint32) {
 		return
 	}
 	if sh.owedAny -= min(sh.owedAny, uint64(n)); sh.owedAny == 0 {
-		for i := range sh.t.slots {
-			if sh.t.slots[i].hash != 0 {
-				sh.advance(int32(i))
+		for i := range sh.t.used {
+			if sl := sh.t.at(i); sl.hash != 0 {
+				sh.advance(sl, nil)
 			}
 		}
 	}

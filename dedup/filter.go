@@ -63,7 +63,8 @@ func (v Verdict) String() string {
 //		err = f.Wait(ctx, pts)        // then judge these again
 //	}
 //
-// and each destination that is required calls Done once for every point that
+// (a Reservation does the same for less) and each destination that is required
+// calls Done once for every point that
 // Kept named and once each time that Recover named one for it, when it has the
 // point or gave it up on record. Destinations may do so in any order, from
 // goroutines of their own, and before Kept. Nobody waits while holding a
@@ -150,6 +151,7 @@ func (f *Filter) init() {
 		f.shift = shift
 		f.shards = make([]shard, n)
 		for i := range f.shards {
+			f.shards[i].memory = f.memory
 			f.shards[i].budget = f.MaxPending / int64(n)
 			f.shards[i].required = uint8(min(max(f.Required, 1), MaxRequired))
 		}

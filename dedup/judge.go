@@ -18,37 +18,52 @@ func (f *Filter) Judge(ctx context.Context, pts []Mark, out []Verdict) error {
 // rather deliver twice than wait while the store is away. A Memory is asked all
 // the same.
 func (f *Filter) JudgePending(pts []Mark, out []Verdict) error {
-	return f.judge(pts, out, func(m []Mark) error {
-		for i := range m {
-			m[i].Timestamp = None
-		}
-		return nil
-	})
+	return f.judge(pts, out, nothingStored)
+}
+
+// nothingStored answers like a store that holds no mark.
+func nothingStored(m []Mark) error {
+	for i := range m {
+		m[i].Timestamp = None
+	}
+	return nil
 }
 
 // judge is Judge with marks from last.
 func (f *Filter) judge(pts []Mark, out []Verdict, last func([]Mark) error) error {
+	if err := f.check(pts, out); err != nil || len(pts) == 0 {
+		return err
+	}
+	f.init()
+	s := f.scratch(pts)
+	defer f.putScratch(s)
+	return f.judgeBy(s, pts, out, last)
+}
+
+func (f *Filter) check(pts []Mark, out []Verdict) error {
 	if len(out) != len(pts) {
 		return fmt.Errorf("dedup: room for %d verdicts of %d points", len(out), len(pts))
 	}
 	if f.Required > MaxRequired {
 		return fmt.Errorf("dedup: Required is %d, more than %d", f.Required, MaxRequired)
 	}
-	if len(pts) == 0 {
-		return nil
-	}
-	f.init()
-	s := f.scratch(pts)
-	defer f.putScratch(s)
+	return nil
+}
+
+// judgeBy is judge with the call's working room. It leaves in s.slot the slots of
+// the points that are New.
+func (f *Filter) judgeBy(s *scratch, pts []Mark, out []Verdict, last func([]Mark) error) error {
 	s.call = f.newCall()
 	if f.memory != nil {
 		f.judgeNow(s, pts, out)
 		return nil
 	}
 	for _, r := range s.runs {
+		order := s.order[r.from:r.to]
 		sh := &f.shards[r.shard]
 		sh.mu.Lock()
-		for _, i := range s.order[r.from:r.to] {
+		sh.warm(s, order, nil, false)
+		for _, i := range order {
 			out[i] = sh.claim(s, pts, i)
 		}
 		sh.mu.Unlock()
@@ -81,34 +96,66 @@ func (f *Filter) newCall() uint32 {
 	}
 }
 
-// judgeNow is Judge where the store answers at once, so that nothing is reserved
-// that is not New.
+// judgeNow is judgeBy where the store answers at once, so that nothing is
+// reserved that is not New.
 func (f *Filter) judgeNow(s *scratch, pts []Mark, out []Verdict) {
 	limit := f.limit()
 	for _, r := range s.runs {
+		order := s.order[r.from:r.to]
 		sh := &f.shards[r.shard]
 		sh.mu.Lock()
-		var held *memoryShard
-		for _, p := range s.order[r.from:r.to] {
-			ts, hash := pts[p].Timestamp, s.hash[p]
-			i := sh.obtain(hash, pts[p].Metric)
-			e := &sh.t.slots[i].val
-			at, found := e.find(ts)
-			if found {
-				if out[p] = e.view()[at].known(s.call); out[p] == twin {
-					out[p] = Duplicate
-				}
-				continue
-			}
-			held = f.memory.hold(held, hash)
-			mark, _ := held.last(hash, asBytes(sh.t.slots[i].name))
-			if out[p] = f.verdict(ts, f.later(mark, e.due, limit)); out[p] == New {
-				sh.add(i, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
-			}
+		held := f.holdFor(s, order)
+		sh.warm(s, order, held, false)
+		for _, p := range order {
+			held = f.memory.hold(held, s.hash[p])
+			out[p] = f.judgeOne(sh, held, s, pts, p, limit)
 		}
 		held.unlock()
 		sh.mu.Unlock()
 	}
+}
+
+// holdFor returns the part of the Memory that has the metrics of a run of points,
+// locked, or nil if that is not one part.
+func (f *Filter) holdFor(s *scratch, order []int32) *memoryShard {
+	if f.memory == nil || f.memory.shift < f.shift {
+		return nil
+	}
+	return f.memory.hold(nil, s.hash[order[0]])
+}
+
+// judgeOne judges point p by what its shard and the Memory know.
+func (f *Filter) judgeOne(sh *shard, m *memoryShard, s *scratch, pts []Mark, p int32, limit int64) Verdict {
+	ts, hash := pts[p].Timestamp, s.hash[p]
+	sl := sh.lookup(s, p, pts[p].Metric)
+	if sl == nil {
+		sl = sh.createFor(m, hash, pts[p].Metric)
+	}
+	s.slot[p] = sl
+	e := &sl.val
+	at, found := e.find(ts)
+	if found {
+		if v := e.view()[at].known(s.call); v != twin {
+			return v
+		}
+		return Duplicate
+	}
+	mark, due := int64(None), int64(None)
+	k := m.slotOf(sl)
+	if k >= 0 {
+		mark = m.t.at(k).val.ts
+	}
+	if sh.unraised > 0 {
+		due = e.due
+	}
+	v := f.verdict(ts, f.later(mark, due, limit))
+	switch {
+	case v == New:
+		sh.add(sl, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
+	case k >= 0: // where it is New its delivery will do that
+		m.touch(k)
+	}
+	return v
 }
 
 // verdict compares a point with its metric's mark.

@@ -18,7 +18,9 @@ const (
 
 // Memory is a Store in this process: a table of bounded size. When it is full
 // the metric that was read or raised least recently goes first; a point of it
-// may then be delivered twice.
+// may then be delivered twice. To a Filter that judges by it a metric counts as
+// used when a point of it is found to be Duplicate or Late by its mark, and when
+// a point that was New is delivered, not when it is judged.
 //
 // The zero value is ready for use. Fields are read at the first call and must
 // not change afterwards. Memory must not be copied.
@@ -54,7 +56,9 @@ type memoryShard struct {
 	t      table[memoryMark]
 	newest int32 // ends of the list by last use, slot plus one; 0: empty
 	oldest int32
-	_      [32]byte // keeps neighbours' locks off this cache line
+
+	touched uint64   // nobody reads it
+	_       [16]byte // keeps neighbours' locks off this cache line
 }
 
 // memoryMark is a mark in the list by last use; the links are slots plus one.
@@ -88,7 +92,7 @@ func (s *Memory) init() {
 // maxShards is the number of shards of a table that is large enough to have
 // several.
 const (
-	maxShardsBits = 6
+	maxShardsBits = 3
 	maxShards     = 1 << maxShardsBits
 )
 
@@ -124,15 +128,29 @@ func (s *Memory) Raise(_ context.Context, m []Mark) error {
 	return nil
 }
 
-// raiseName is Raise of one mark in a shard that is held. The name must never
-// change; it is not copied. The metric has been read before, and keeps its place
-// in the list.
-func (s *Memory) raiseName(sh *memoryShard, hash uint64, name string, ts int64, value float64) {
-	k := sh.t.find(hash, asBytes(name))
+// raiseFor raises the mark of a filter's metric in a shard that is held, and makes
+// it the newest.
+func (sh *memoryShard) raiseFor(s *Memory, sl *metric, ts int64, value float64) {
+	k := sh.slotOf(sl)
 	if k < 0 {
-		k = s.add(sh, hash, name)
+		k = s.add(sh, sl.hash, sl.name)
+		sl.val.mark = k + 1
+	} else {
+		sh.touch(k)
 	}
 	sh.raise(k, ts, value)
+}
+
+// slotOf returns the slot of a filter's metric in a shard that is held, or -1,
+// by what the filter remembers of it.
+func (sh *memoryShard) slotOf(sl *metric) int32 {
+	name := asBytes(sl.name)
+	k := sl.val.mark - 1
+	if k < 0 || !sh.t.at(k).is(sl.hash, name) {
+		k = sh.t.find(sl.hash, name)
+		sl.val.mark = k + 1
+	}
+	return k
 }
 
 // hold returns the hash's shard, locked, given the one that is held, or nil:
@@ -159,12 +177,12 @@ func (sh *memoryShard) last(hash uint64, metric []byte) (int64, float64) {
 		return None, math.NaN()
 	}
 	sh.touch(k)
-	v := &sh.t.slots[k].val
+	v := &sh.t.at(k).val
 	return v.ts, v.value
 }
 
 func (sh *memoryShard) raise(k int32, ts int64, value float64) {
-	if v := &sh.t.slots[k].val; ts > v.ts {
+	if v := &sh.t.at(k).val; ts > v.ts {
 		v.ts, v.value = ts, value
 	}
 }
@@ -173,7 +191,7 @@ func (sh *memoryShard) raise(k int32, ts int64, value float64) {
 // of the same shard while the whole is over its bounds.
 func (s *Memory) add(sh *memoryShard, hash uint64, name string) int32 {
 	i := sh.t.insert(hash, name)
-	sh.t.slots[i].val.ts = None
+	sh.t.at(i).val.ts = None
 	sh.link(i)
 	n := s.metrics.Add(1)
 	b := s.bytes.Add(int64(len(name)) + memoryMarkBytes)
@@ -187,7 +205,7 @@ func (s *Memory) add(sh *memoryShard, hash uint64, name string) int32 {
 
 // drop removes slot i and returns what is left in the whole table.
 func (s *Memory) drop(sh *memoryShard, i int32) (metrics, bytes int64) {
-	size := int64(len(sh.t.slots[i].name)) + memoryMarkBytes
+	size := int64(len(sh.t.at(i).name)) + memoryMarkBytes
 	sh.unlink(i)
 	sh.t.remove(i)
 	return s.metrics.Add(-1), s.bytes.Add(-size)
@@ -202,10 +220,10 @@ func (sh *memoryShard) touch(i int32) {
 }
 
 func (sh *memoryShard) link(i int32) {
-	v := &sh.t.slots[i].val
+	v := &sh.t.at(i).val
 	v.newer, v.older = 0, sh.newest
 	if sh.newest != 0 {
-		sh.t.slots[sh.newest-1].val.newer = i + 1
+		sh.t.at(sh.newest - 1).val.newer = i + 1
 	} else {
 		sh.oldest = i + 1
 	}
@@ -213,14 +231,14 @@ func (sh *memoryShard) link(i int32) {
 }
 
 func (sh *memoryShard) unlink(i int32) {
-	v := &sh.t.slots[i].val
+	v := &sh.t.at(i).val
 	if v.newer != 0 {
-		sh.t.slots[v.newer-1].val.older = v.older
+		sh.t.at(v.newer - 1).val.older = v.older
 	} else {
 		sh.newest = v.older
 	}
 	if v.older != 0 {
-		sh.t.slots[v.older-1].val.newer = v.newer
+		sh.t.at(v.older - 1).val.newer = v.newer
 	} else {
 		sh.oldest = v.newer
 	}
@@ -244,7 +262,7 @@ func (s *Memory) Set(_ context.Context, m Mark) error {
 	case k >= 0 && m.Timestamp == None:
 		s.drop(sh, k)
 	case k >= 0:
-		sh.t.slots[k].val.ts, sh.t.slots[k].val.value = m.Timestamp, m.Value
+		sh.t.at(k).val.ts, sh.t.at(k).val.value = m.Timestamp, m.Value
 	case m.Timestamp != None:
 		sh.raise(s.add(sh, h, string(m.Metric)), m.Timestamp, m.Value)
 	}

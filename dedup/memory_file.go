@@ -64,7 +64,7 @@ func (sh *memoryShard) marks() []Mark {
 	defer sh.mu.Unlock()
 	m := make([]Mark, 0, sh.t.n)
 	for k := sh.oldest; k != 0; {
-		sl := &sh.t.slots[k-1]
+		sl := sh.t.at(k - 1)
 		m = append(m, Mark{asBytes(sl.name), sl.val.ts, sl.val.value})
 		k = sl.val.newer
 	}

@@ -12,30 +12,35 @@ const (
 	passed                 // delivered, and the mark has passed it; only its Kept is missing
 )
 
-// point fills 24 bytes. A reservation lasts until Kept or Release, whatever Done
-// or Recover make of the point's state meanwhile, and keeps the point here.
+// point fills 16 bytes. A reservation lasts until Kept or Release, whatever Done
+// or Recover make of the point's state meanwhile, and keeps the point here. The
+// value of one that an older one holds back is in shard.values.
 type point struct {
 	ts    int64
-	value float64 // of the last Done
-	by    uint32  // the Judge call whose reservation of it has not ended; 0: none
+	by    uint32 // the Judge call whose reservation of it has not ended; 0: none
 	state state
 	need  uint8 // calls of Done still to come; 0 where it is delivered or passed
 }
 
 // entry is what the filter knows of a metric: its points by timestamp, of which
 // one or two lie in place; once there have been more, all lie in far, whose room
-// is used again. With its name it fills two cache lines.
+// is used again. With its name and hash it fills two cache lines, and what Judge
+// needs of a point that is newer than all others is in the first.
 type entry struct {
+	newest int64 // no point is newer
+	far    []point
+	at     int32 // far's points start here; while far is nil, points in near
+	mark   int32 // the metric's slot in the Memory plus one, if it is there still
+
+	near [2]point
 	// due is a mark that the store may not have yet: being raised, or waiting
 	// for it because the store was away.
 	due      int64
 	dueValue float64
 	askedBy  uint32 // the Judge call of ask; 0: none
 	ask      int32  // index in that call's question
-	at       int32  // far's points start here; while far is nil, points in near
+	no       int32  // the slot's number
 	queued   bool   // in the shard's list of due marks
-	near     [2]point
-	far      []point
 }
 
 func (e *entry) view() []point {
@@ -49,6 +54,9 @@ func (e *entry) view() []point {
 // the end: senders are in order.
 func (e *entry) find(ts int64) (int, bool) {
 	v := e.view()
+	if ts > e.newest {
+		return len(v), false
+	}
 	lo, hi := 0, len(v)
 	for lo < hi {
 		mid := hi - 1
@@ -67,8 +75,18 @@ func (e *entry) find(ts int64) (int, bool) {
 	return lo, false
 }
 
+// findOldest is find that looks at the oldest point first: delivery is in order,
+// too.
+func (e *entry) findOldest(ts int64) (int, bool) {
+	if v := e.view(); len(v) > 0 && v[0].ts == ts {
+		return 0, true
+	}
+	return e.find(ts)
+}
+
 // insert puts q at index i and returns by how many points the room in far grew.
 func (e *entry) insert(i int, q point) (grown int) {
+	e.newest = max(e.newest, q.ts)
 	if e.far == nil {
 		if e.at < int32(len(e.near)) {
 			copy(e.near[i+1:], e.near[i:e.at])
@@ -146,37 +164,6 @@ func (e *entry) shrink() int {
 	}
 	e.far = append(make([]point, 0, n), e.far...)
 	return room - cap(e.far)
-}
-
-// advance takes the delivered points that nothing older holds back off the
-// front, and makes the newest of them the due mark. It returns how many they
-// were, and whether the due mark rose. Those whose Kept is still to come stay, as
-// passed.
-func (e *entry) advance() (n int, rose bool) {
-	v := e.view()
-	k, open := 0, 0
-	var top point
-	for ; k < len(v) && v[k].state >= delivered; k++ {
-		if v[k].state == delivered {
-			top = v[k]
-			n++
-		}
-		if v[k].by != 0 {
-			open++
-		}
-	}
-	if n == 0 {
-		return 0, false
-	}
-	if open > 0 {
-		k = pass(v[:k])
-	}
-	e.trim(k)
-	if top.ts <= e.due {
-		return n, false
-	}
-	e.due, e.dueValue = top.ts, top.value
-	return n, true
 }
 
 // pass moves the points whose reservation has not ended to the end of v, as

@@ -21,8 +21,8 @@ func (f *Filter) Last(ctx context.Context, m []Mark) error {
 		sh := &f.shards[hash>>f.shift]
 		due := absent(nil)
 		sh.mu.Lock()
-		if k := sh.t.find(hash, m[i].Metric); k >= 0 {
-			e := &sh.t.slots[k].val
+		if sl := sh.find(hash, m[i].Metric); sl != nil {
+			e := &sl.val
 			due.Timestamp, due.Value = e.due, e.dueValue
 		}
 		sh.mu.Unlock()
@@ -57,7 +57,7 @@ func (f *Filter) Raise(ctx context.Context, m []Mark) error {
 			}
 		}
 		if f.memory != nil {
-			sh.raiseDue(f.memory)
+			sh.raiseDue()
 		} else {
 			sh.takeDue(s, int(r.to-r.from)+maxOverdue/len(f.shards))
 		}
@@ -69,13 +69,14 @@ func (f *Filter) Raise(ctx context.Context, m []Mark) error {
 // complete puts m among the points of its metric as one that is delivered. A
 // point that is there already stays as it is: its own delivery raises the mark.
 func (sh *shard) complete(hash uint64, m *Mark) {
-	i := sh.obtain(hash, m.Metric)
-	at, found := sh.t.slots[i].val.find(m.Timestamp)
-	if found || m.Timestamp <= sh.t.slots[i].val.due {
+	sl := sh.obtain(sh.find(hash, m.Metric), hash, m.Metric)
+	at, found := sl.val.find(m.Timestamp)
+	if found || m.Timestamp <= sl.val.due {
 		return
 	}
-	sh.add(i, at, point{ts: m.Timestamp, value: m.Value, state: delivered})
-	if i = sh.t.find(hash, m.Metric); i >= 0 { // it may have been evicted at once
-		sh.advance(i)
+	sh.remember(sl, m)
+	sh.add(sl, at, point{ts: m.Timestamp, state: delivered})
+	if sl = sh.find(hash, m.Metric); sl != nil { // it may have been evicted at once
+		sh.advance(sl, nil)
 	}
 }

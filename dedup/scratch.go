@@ -5,13 +5,13 @@ import "slices"
 // scratch is a call's working room, used again by later calls. Slices by point
 // have one element a point of the call.
 type scratch struct {
-	hash  []uint64 // by point
-	order []int32  // point indexes by shard, within a shard as given
+	hash  []uint64  // by point
+	slot  []*metric // by point: that of its metric, as warm, claim and judgeOne say
+	order []int32   // point indexes by shard, within a shard as given
 	runs  []run
 
 	// Judge.
 	call     uint32
-	slot     []int32 // by point: of a point that was claimed
 	ask      []int32 // by point: its metric's index in marks
 	undo     []bool  // by point: the claim is to be taken back
 	undone   bool    // any of undo
@@ -20,7 +20,9 @@ type scratch struct {
 	markDue  []int64 // the due mark of that metric, None if it has none
 
 	// Done.
-	markSlot []int32
+	markSlot []*metric
+
+	touched uint64 // nobody reads it
 }
 
 // run is a stretch of scratch.order whose points share a shard.
@@ -64,6 +66,8 @@ func (f *Filter) scratch(pts []Mark) *scratch {
 
 func (f *Filter) putScratch(s *scratch) {
 	clear(s.marks) // they hold names
+	clear(s.markSlot)
+	clear(s.slot)
 	s.marks, s.markHash, s.markDue, s.markSlot = s.marks[:0], s.markHash[:0], s.markDue[:0], s.markSlot[:0]
 	if cap(s.hash) <= maxScratch && cap(s.marks) <= maxScratch {
 		f.unused.Put(s)

@@ -5,13 +5,19 @@ import (
 	"sync"
 )
 
+// metric is a slot of the pending table.
+type metric = slot[entry]
+
 // shard is the part of the pending table whose metrics' hashes start alike.
 // Every method wants its lock held.
 type shard struct {
 	mu sync.Mutex
 	t  table[entry]
 
-	due      []int32           // slots whose due mark nobody is raising; entry.queued
+	values   map[valueKey]float64
+	memory   *Memory           // the store, if it is one
+	marks    *memoryShard      // its part for these metrics, while Done holds its lock
+	due      []*metric         // those whose due mark nobody is raising; entry.queued
 	owed     map[uint32]uint32 // by tag: calls of Done still to come for evicted points; they hold their marks back
 	owedAny  uint64            // likewise, of metrics that owed had no room for; they hold back all marks
 	changed  chan struct{}     // closed when a reservation ends; nil while nobody waits
@@ -27,35 +33,68 @@ type shard struct {
 
 	evicted      uint64
 	evictedMarks uint64
-	_            [40]byte // keeps neighbours' locks off this cache line
+	_            [8]byte // keeps neighbours' locks off this cache line
 }
 
-// What the table takes, roughly: a metric besides its name, a point in far, and
-// a metric in owed.
+// valueKey is a point whose value is known before its mark can rise.
+type valueKey struct {
+	slot int32
+	ts   int64
+}
+
+// What the table takes, roughly: a metric besides its name, a point in far, a
+// metric in owed, and a value.
 const (
 	entryBytes = 176
-	pointBytes = 24
+	pointBytes = 16
 	owedBytes  = 32
+	valueBytes = 64
 )
 
-// obtain returns a metric's slot, a new one if need be.
-func (sh *shard) obtain(hash uint64, name []byte) int32 {
+// find returns a metric's slot, or nil.
+func (sh *shard) find(hash uint64, name []byte) *metric {
 	if i := sh.t.find(hash, name); i >= 0 {
-		return i
+		return sh.t.at(i)
 	}
-	if size := entryBytes + int64(len(name)); sh.bytes+size > sh.budget {
+	return nil
+}
+
+// obtain returns a metric's slot, a new one if lookup found none.
+func (sh *shard) obtain(sl *metric, hash uint64, name []byte) *metric {
+	if sl == nil {
+		sl = sh.create(hash, string(name))
+	}
+	return sl
+}
+
+// create makes a slot for a metric that has none. The name must never change.
+func (sh *shard) create(hash uint64, name string) *metric {
+	size := entryBytes + int64(len(name))
+	if sh.bytes+size > sh.budget {
 		sh.makeRoom()
 	}
-	i := sh.t.insert(hash, string(name))
-	sh.bytes += entryBytes + int64(len(name))
-	sh.t.slots[i].val.due = None
-	return i
+	i := sh.t.insert(hash, name)
+	sh.bytes += size
+	sl := sh.t.at(i)
+	sl.val.due, sl.val.newest, sl.val.no = None, None, i
+	return sl
+}
+
+// createFor is create with the name that the Memory has, if it has one.
+func (sh *shard) createFor(m *memoryShard, hash uint64, name []byte) *metric {
+	k := m.t.find(hash, name)
+	if k < 0 {
+		return sh.create(hash, string(name))
+	}
+	sl := sh.create(hash, m.t.at(k).name)
+	sl.val.mark = k + 1
+	return sl
 }
 
 // add puts a point that is not there at index at of the slot's points. A point
 // that is reserved pins the slot.
-func (sh *shard) add(i int32, at int, q point) {
-	grown := sh.t.slots[i].val.insert(at, q)
+func (sh *shard) add(sl *metric, at int, q point) {
+	grown := sl.val.insert(at, q)
 	sh.count(q.state, 1)
 	if grown > 0 {
 		sh.bytes += int64(grown) * pointBytes
@@ -81,8 +120,8 @@ func (sh *shard) count(s state, n int64) {
 // until the mark is known.
 func (sh *shard) claim(s *scratch, pts []Mark, p int32) Verdict {
 	ts := pts[p].Timestamp
-	i := sh.obtain(s.hash[p], pts[p].Metric)
-	e := &sh.t.slots[i].val
+	sl := sh.obtain(sh.lookup(s, p, pts[p].Metric), s.hash[p], pts[p].Metric)
+	e := &sl.val
 	at, found := e.find(ts)
 	if found {
 		s.ask[p] = e.ask // for a twin
@@ -90,23 +129,27 @@ func (sh *shard) claim(s *scratch, pts []Mark, p int32) Verdict {
 	}
 	if e.askedBy != s.call {
 		e.askedBy, e.ask = s.call, int32(len(s.marks))
-		s.marks = append(s.marks, Mark{Metric: asBytes(sh.t.slots[i].name)})
+		s.marks = append(s.marks, Mark{Metric: asBytes(sl.name)})
 		s.markHash = append(s.markHash, s.hash[p])
 		s.markDue = append(s.markDue, e.due)
 	}
-	s.ask[p], s.slot[p] = e.ask, i
-	sh.add(i, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
+	s.ask[p], s.slot[p] = e.ask, sl
+	sh.add(sl, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
 	return New
 }
 
-// keep ends a reservation: its point is pending, unless it has been delivered.
-func (sh *shard) keep(i int32, ts int64) {
-	e := &sh.t.slots[i].val
+// keep ends a reservation, of the call by alone if that is not 0: its point is
+// pending, unless it has been delivered.
+func (sh *shard) keep(sl *metric, ts int64, by uint32) {
+	e := &sl.val
 	at, found := e.find(ts)
 	if !found {
 		return
 	}
 	q := &e.view()[at]
+	if by != 0 && q.by != by {
+		return
+	}
 	q.by = 0
 	switch q.state {
 	case reserved:
@@ -117,16 +160,16 @@ func (sh *shard) keep(i int32, ts int64) {
 }
 
 // recovered makes a point pending, or has it wait for one more Done.
-func (sh *shard) recovered(i int32, ts int64) {
-	e := &sh.t.slots[i].val
+func (sh *shard) recovered(sl *metric, ts int64) {
+	e := &sl.val
 	at, found := e.find(ts)
 	if !found {
-		sh.add(i, at, point{ts: ts, state: kept, need: 1})
+		sh.add(sl, at, point{ts: ts, state: kept, need: 1})
 		return
 	}
 	q := &e.view()[at]
 	if q.need == math.MaxUint8 {
-		sh.owe(sh.t.slots[i].hash, 1)
+		sh.owe(sl.hash, 1)
 	} else {
 		q.need++
 	}
@@ -146,8 +189,8 @@ func (sh *shard) move(q *point, to state) {
 // release drops a reservation, of the call by alone if that is not 0, and the
 // calls of Done that its points were to have. Where some came nevertheless, they
 // were an evicted point's with the same timestamp, of which they are owed still.
-func (sh *shard) release(i int32, ts int64, by uint32) {
-	e := &sh.t.slots[i].val
+func (sh *shard) release(sl *metric, ts int64, by uint32) {
+	e := &sl.val
 	at, found := e.find(ts)
 	if !found {
 		return
@@ -162,73 +205,131 @@ func (sh *shard) release(i int32, ts int64, by uint32) {
 	switch {
 	case q.state == reserved:
 		e.remove(at)
+		sh.forget(sl, ts)
 		sh.count(reserved, -1)
 		sh.ended = true
-	case q.state == kept && q.need == 0: // it had been recovered meanwhile
+	case q.state == kept && q.need == 0: // it had been recovered meanwhile, and done
 		sh.move(q, delivered)
 	case q.state == passed:
 		e.remove(at)
 	}
 	if missing := sh.required - taken; missing > 0 {
-		sh.pay(sh.t.slots[i].hash, -1, uint32(missing))
+		sh.pay(sl.hash, nil, uint32(missing))
 	}
-	sh.advance(i)
+	sh.advance(sl, nil)
 }
 
 // done notes that a point was delivered once. A call too many is that of an
-// evicted point, or of one that was never judged.
-func (sh *shard) done(hash uint64, m *Mark) {
-	i := sh.t.find(hash, m.Metric)
-	if i >= 0 {
-		e := &sh.t.slots[i].val
-		if at, found := e.find(m.Timestamp); found {
-			if q := &e.view()[at]; q.need > 0 {
-				q.value = m.Value
-				if q.need--; q.need == 0 {
-					sh.move(q, delivered)
-					sh.advance(i)
-				}
-				return
-			}
+// evicted point, or of one that was never judged. Without a slot the metric has none.
+func (sh *shard) done(sl *metric, hash uint64, m *Mark) {
+	if sl != nil {
+		e := &sl.val
+		if at, found := e.findOldest(m.Timestamp); found && e.view()[at].need > 0 {
+			sh.doneOnce(sl, &e.view()[at], m)
+			return
 		}
 	}
-	sh.pay(hash, i, 1)
+	sh.pay(hash, sl, 1)
 }
 
-// advance moves the due mark as far as delivery allows.
-func (sh *shard) advance(i int32) {
-	s := &sh.t.slots[i]
-	if sh.owes(s.hash) {
+// doneOnce is done for a point q that waits for it.
+func (sh *shard) doneOnce(sl *metric, q *point, m *Mark) {
+	if q.need--; q.need == 0 {
+		sh.move(q, delivered)
+		sh.advance(sl, m)
+	} else if q.by != 0 { // a Release may end what it waits for
+		sh.remember(sl, m)
+	}
+	if sh.bytes > sh.budget {
+		sh.makeRoom()
+	}
+}
+
+// advance takes the delivered points that nothing older holds back off the front
+// of the slot's points, and makes the newest of them the due mark. Those whose
+// Kept is still to come stay, as passed. If done is not nil it is the point that
+// was delivered just now; the values of others are remembered.
+func (sh *shard) advance(sl *metric, done *Mark) {
+	e := &sl.val
+	n, k, open := 0, 0, 0
+	top, value := int64(None), 0.0
+	if v := e.view(); !sh.owes(sl.hash) {
+		for ; k < len(v) && v[k].state >= delivered; k++ {
+			if v[k].state == delivered {
+				top, value = v[k].ts, sh.forget(sl, v[k].ts)
+				n++
+			}
+			if v[k].by != 0 {
+				open++
+			}
+		}
+		if open > 0 {
+			k = pass(v[:k])
+		}
+	}
+	if done != nil && top < done.Timestamp {
+		sh.remember(sl, done)
+	} else if done != nil && top == done.Timestamp {
+		value = done.Value
+	}
+	if n == 0 {
 		return
 	}
-	e := &s.val
-	was := e.due
-	n, rose := e.advance()
 	sh.count(delivered, -int64(n))
-	if !rose {
+	e.trim(k)
+	if sh.marks != nil {
+		sh.marks.raiseFor(sh.memory, sl, top, value)
 		return
 	}
-	if was == None {
+	if top <= e.due {
+		return
+	}
+	if e.due == None {
 		sh.unraised++
 	}
-	sh.enqueue(i)
+	e.due, e.dueValue = top, value
+	sh.enqueue(sl)
+}
+
+// remember keeps the value of a point of slot i until its mark can rise.
+func (sh *shard) remember(sl *metric, m *Mark) {
+	if sh.values == nil {
+		sh.values = make(map[valueKey]float64)
+	}
+	n := len(sh.values)
+	sh.values[valueKey{sl.val.no, m.Timestamp}] = m.Value
+	sh.bytes += int64(len(sh.values)-n) * valueBytes
+}
+
+// forget drops the value that remember keeps of a point, if any, and returns it.
+func (sh *shard) forget(sl *metric, ts int64) float64 {
+	if len(sh.values) == 0 {
+		return math.NaN()
+	}
+	k := valueKey{sl.val.no, ts}
+	v, found := sh.values[k]
+	if !found {
+		return math.NaN()
+	}
+	delete(sh.values, k)
+	sh.bytes -= valueBytes
+	return v
 }
 
 // enqueue notes that somebody has to raise the slot's due mark.
-func (sh *shard) enqueue(i int32) {
-	if e := &sh.t.slots[i].val; !e.queued {
+func (sh *shard) enqueue(sl *metric) {
+	if e := &sl.val; !e.queued {
 		e.queued = true
-		sh.due = append(sh.due, i)
+		sh.due = append(sh.due, sl)
 	}
 }
 
 // raiseDue raises every due mark of the shard at once, in a store that can.
-func (sh *shard) raiseDue(m *Memory) {
+func (sh *shard) raiseDue() {
 	var held *memoryShard
-	for _, i := range sh.due {
-		sl := &sh.t.slots[i]
-		held = m.hold(held, sl.hash)
-		m.raiseName(held, sl.hash, sl.name, sl.val.due, sl.val.dueValue)
+	for _, sl := range sh.due {
+		held = sh.memory.hold(held, sl.hash)
+		held.raiseFor(sh.memory, sl, sl.val.due, sl.val.dueValue)
 		sl.val.due, sl.val.queued = None, false
 		sh.unraised--
 	}
@@ -241,30 +342,28 @@ func (sh *shard) raiseDue(m *Memory) {
 func (sh *shard) takeDue(s *scratch, most int) {
 	for len(sh.due) > 0 && most > 0 {
 		k := len(sh.due) - 1
-		i := sh.due[k]
+		sl := sh.due[k]
 		sh.due = sh.due[:k]
 		most--
-		sl := &sh.t.slots[i]
 		sl.val.queued = false
 		if sl.val.due == None {
 			continue
 		}
 		s.marks = append(s.marks, Mark{asBytes(sl.name), sl.val.due, sl.val.dueValue})
 		s.markHash = append(s.markHash, sl.hash)
-		s.markSlot = append(s.markSlot, i)
+		s.markSlot = append(s.markSlot, sl)
 	}
 }
 
-// settle ends the raising of m by the slot i: the mark is in the store, or else
+// settle ends the raising of m by its slot: the mark is in the store, or else
 // somebody has to try again. The slot may belong to another metric by now.
-func (sh *shard) settle(i int32, m *Mark, ok bool) {
-	sl := &sh.t.slots[i]
+func (sh *shard) settle(sl *metric, m *Mark, ok bool) {
 	if sl.name != asString(m.Metric) || sl.val.due == None {
 		return
 	}
 	switch {
 	case !ok:
-		sh.enqueue(i)
+		sh.enqueue(sl)
 	case sl.val.due <= m.Timestamp:
 		sl.val.due = None
 		sh.unraised--

@@ -6,14 +6,21 @@ import (
 )
 
 // table maps names to slots: open addressing with linear probing over cells of
-// eight bytes, and a slab of slots that keep their number until removed. The
-// caller hashes, and locks.
+// eight bytes, and chunks of slots that keep their number and their place until
+// removed. The caller hashes, and locks.
 type table[T any] struct {
-	cells []cell // a power of two of them, or none
-	slots []slot[T]
-	free  []int32
-	n     int
+	cells  []cell // a power of two of them, or none
+	chunks []*[chunkSlots]slot[T]
+	used   int32 // slots that have been given out, those in free included
+	free   []int32
+	n      int
 }
+
+// chunkSlots is the number of slots in a chunk.
+const (
+	chunkBits  = 8
+	chunkSlots = 1 << chunkBits
+)
 
 // cell points to a slot: its number plus one, 0 where the cell is empty. The tag
 // is the lower half of the hash; shards are cut by the upper bits.
@@ -33,6 +40,17 @@ func hashName(seed maphash.Seed, name []byte) uint64 {
 	return max(maphash.Bytes(seed, name), 1)
 }
 
+// at returns slot i.
+func (t *table[T]) at(i int32) *slot[T] {
+	return &t.chunks[uint32(i)>>chunkBits][uint32(i)%chunkSlots]
+}
+
+// is tells that the slot is that of name. Names that share their bytes, as those of
+// a Filter and its Memory do, are not read.
+func (s *slot[T]) is(hash uint64, name []byte) bool {
+	return s.hash == hash && s.name == string(name)
+}
+
 // find returns the slot of name, or -1.
 func (t *table[T]) find(hash uint64, name []byte) int32 {
 	tag := uint32(hash)
@@ -45,14 +63,29 @@ func (t *table[T]) find(hash uint64, name []byte) int32 {
 		if c.slot == 0 {
 			return -1
 		}
-		if c.tag == tag && t.slots[c.slot-1].name == string(name) {
+		if c.tag == tag && t.at(c.slot-1).is(hash, name) {
 			return c.slot - 1
 		}
 	}
 }
 
-// insert adds a name that is not there, with a zero value, and returns its
-// slot. Pointers into the slab are void afterwards.
+// home returns the cell where the search for a hash starts.
+func (t *table[T]) home(hash uint64) *cell {
+	return &t.cells[uint32(hash)&uint32(len(t.cells)-1)]
+}
+
+// guess is find without a look at the slots: what it returns has the tag of hash,
+// and is that of the name nearly always.
+func (t *table[T]) guess(hash uint64) int32 {
+	tag, mask := uint32(hash), uint32(len(t.cells)-1)
+	for p := tag & mask; ; p = (p + 1) & mask {
+		if c := t.cells[p]; c.tag == tag || c.slot == 0 {
+			return c.slot - 1
+		}
+	}
+}
+
+// insert adds a name that is not there, with a zero value, and returns its slot.
 func (t *table[T]) insert(hash uint64, name string) int32 {
 	if (t.n+1)*2 > len(t.cells) {
 		t.grow()
@@ -62,10 +95,12 @@ func (t *table[T]) insert(hash uint64, name string) int32 {
 		i = t.free[k-1]
 		t.free = t.free[:k-1]
 	} else {
-		t.slots = append(t.slots, slot[T]{})
-		i = int32(len(t.slots) - 1)
+		if i = t.used; i%chunkSlots == 0 {
+			t.chunks = append(t.chunks, new([chunkSlots]slot[T]))
+		}
+		t.used++
 	}
-	s := &t.slots[i]
+	s := t.at(i)
 	s.hash, s.name = hash, name
 	t.place(cell{uint32(hash), i + 1})
 	t.n++
@@ -95,7 +130,7 @@ func (t *table[T]) grow() {
 // sequence.
 func (t *table[T]) remove(i int32) {
 	mask := uint32(len(t.cells) - 1)
-	gap := uint32(t.slots[i].hash) & mask
+	gap := uint32(t.at(i).hash) & mask
 	for t.cells[gap].slot != i+1 {
 		gap = (gap + 1) & mask
 	}
@@ -107,7 +142,7 @@ func (t *table[T]) remove(i int32) {
 		}
 	}
 	t.cells[gap] = cell{}
-	t.slots[i] = slot[T]{}
+	*t.at(i) = slot[T]{}
 	t.free = append(t.free, i)
 	t.n--
 }

@@ -23,21 +23,21 @@ func TestTableAgainstMap(t *testing.T) {
 			switch {
 			case !known:
 				i = tb.insert(hash(name), name)
-				tb.slots[i].val = step
+				tb.at(i).val = step
 				ref[name] = step
 			case rnd.IntN(2) == 0:
-				require.Equal(t, v, tb.slots[i].val)
+				require.Equal(t, v, tb.at(i).val)
 				tb.remove(i)
 				delete(ref, name)
 			default:
-				require.Equal(t, v, tb.slots[i].val)
+				require.Equal(t, v, tb.at(i).val)
 			}
 			require.Equal(t, len(ref), tb.n)
 		}
 		for name, v := range ref {
 			i := tb.find(hash(name), []byte(name))
 			require.GreaterOrEqual(t, i, int32(0))
-			require.Equal(t, v, tb.slots[i].val)
+			require.Equal(t, v, tb.at(i).val)
 		}
 	}
 }

@@ -1,0 +1,86 @@
+package dedup
+
+// warm reads ahead what a call is about to read of a run's points, so that the
+// cache misses of all of them overlap: one after the other they are most of what
+// a point costs. It leaves in s.slot where each metric probably is, for lookup.
+// m is the part of the store that has the same metrics, or nil; oldest tells
+// that the call is about the oldest points of the metrics, not the newest.
+func (sh *shard) warm(s *scratch, order []int32, m *memoryShard, oldest bool) {
+	if len(sh.t.cells) == 0 {
+		for _, p := range order {
+			s.slot[p] = nil
+		}
+		return
+	}
+	sum := uint64(0) // or the compiler would leave out the reads
+	for _, p := range order {
+		sum += uint64(sh.t.home(s.hash[p]).tag)
+	}
+	for _, p := range order {
+		s.slot[p] = nil
+		if i := sh.t.guess(s.hash[p]); i >= 0 {
+			sl := sh.t.at(i)
+			s.slot[p] = sl
+			sum += sl.hash
+		}
+	}
+	for _, p := range order {
+		if sl := s.slot[p]; sl != nil {
+			sum += ahead(sl, m, oldest)
+		} else {
+			sum += m.ahead(s.hash[p])
+		}
+	}
+	s.touched += sum
+	if oldest && m != nil {
+		m.aheadOldest(sh.memory, len(order))
+	}
+}
+
+// ahead reads what a slot leads to: name, points and mark.
+func ahead(sl *metric, m *memoryShard, oldest bool) (sum uint64) {
+	if n := len(sl.name); n > 0 {
+		sum = uint64(sl.name[0]) + uint64(sl.name[n-1])
+	}
+	e := &sl.val
+	if k := len(e.far); k > 0 {
+		if k--; oldest {
+			k = int(e.at)
+		}
+		sum += uint64(e.far[k].state)
+	} else {
+		sum += uint64(e.near[0].state)
+	}
+	if e.mark == 0 || m == nil {
+		return sum + m.ahead(sl.hash)
+	}
+	return sum + m.t.at(e.mark-1).hash
+}
+
+// ahead reads where the search for a metric starts.
+func (sh *memoryShard) ahead(hash uint64) uint64 {
+	if sh == nil || len(sh.t.cells) == 0 {
+		return 0
+	}
+	return uint64(sh.t.home(hash).tag)
+}
+
+// aheadOldest reads where the metrics stand that n new ones are about to evict.
+func (sh *memoryShard) aheadOldest(s *Memory, n int) {
+	if s.metrics.Load()+int64(n) < int64(s.MaxMetrics) && s.bytes.Load() < s.MaxBytes {
+		return
+	}
+	for k := sh.oldest; k != 0 && n > 0; n-- {
+		sl := sh.t.at(k - 1)
+		sh.touched += sh.ahead(sl.hash)
+		k = sl.val.newer
+	}
+}
+
+// lookup returns the slot of a point's metric, or nil. It wants warm's work.
+func (sh *shard) lookup(s *scratch, p int32, name []byte) *metric {
+	if sl := s.slot[p]; sl != nil && sl.is(s.hash[p], name) {
+		return sl
+	}
+	return sh.find(s.hash[p], name)
+}
