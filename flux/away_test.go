@@ -2,6 +2,7 @@ package flux_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -139,45 +140,238 @@ func TestAwayRefuse(t *testing.T) {
 	require.Equal(t, map[string]uint64{"store": 1}, r.account().Rejected)
 }
 
-// slowStore hangs until its caller gives up or the test lets go, and counts who asks.
-type slowStore struct {
+// stalledStore is a store that can hang, as a server does that was stopped: calls end when it goes on, when the test
+// lets one of them run into its timeout, or when their caller gives up.
+type stalledStore struct {
 	dedup.Memory
-	asked atomic.Int64
-	let   chan struct{}
+	timeout chan struct{} // has one call run into its timeout
+	on      atomic.Pointer[chan struct{}]
+	looked  atomic.Int64 // calls of Last while it hung
 }
 
-func (s *slowStore) Last(ctx context.Context, m []dedup.Mark) error {
-	s.asked.Add(1)
+func newStalledStore(t *testing.T) *stalledStore {
+	s := &stalledStore{timeout: make(chan struct{})}
+	t.Cleanup(s.goOn)
+	return s
+}
+
+func (s *stalledStore) hang() {
+	on := make(chan struct{})
+	s.on.Store(&on)
+}
+
+func (s *stalledStore) goOn() {
+	if on := s.on.Swap(nil); on != nil {
+		close(*on)
+	}
+}
+
+func (s *stalledStore) wait(ctx context.Context, calls *atomic.Int64) error {
+	on := s.on.Load()
+	if on == nil {
+		return nil
+	}
+	if calls != nil {
+		calls.Add(1)
+	}
 	select {
+	case <-*on:
+		return nil
+	case <-s.timeout:
+		return fmt.Errorf("%w: %w", dedup.ErrUnavailable, os.ErrDeadlineExceeded)
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-s.let:
-		return fmt.Errorf("hung: %w", dedup.ErrUnavailable)
 	}
 }
 
-// TestOneAsksAStoreThatHangs: once it is known to be away, the others do not wait for it.
-func TestOneAsksAStoreThatHangs(t *testing.T) {
+func (s *stalledStore) Last(ctx context.Context, m []dedup.Mark) error {
+	if err := s.wait(ctx, &s.looked); err != nil {
+		return err
+	}
+	return s.Memory.Last(ctx, m)
+}
+
+func (s *stalledStore) Raise(ctx context.Context, m []dedup.Mark) error {
+	if err := s.wait(ctx, nil); err != nil {
+		return err
+	}
+	return s.Memory.Raise(ctx, m)
+}
+
+// start posts a body, and returns how to wait for the answer.
+func (r *rig) start(body string) (answer func() (int, string)) {
+	type reply struct {
+		code int
+		body string
+	}
+	replies := make(chan reply, 1)
+	go func() {
+		code, body := r.post(body)
+		replies <- reply{code, body}
+	}()
+	return func() (int, string) {
+		r.t.Helper()
+		select {
+		case got := <-replies:
+			return got.code, got.body
+		case <-time.After(patience):
+			require.Fail(r.t, "no answer")
+			return 0, ""
+		}
+	}
+}
+
+// TestStoreThatHangs has one request find out. The others are answered without asking: one more question would hang.
+func TestStoreThatHangs(t *testing.T) {
+	for mode, want := range map[flux.Away]int{flux.AwayDeliver: 204, flux.AwayRefuse: 503} {
+		t.Run(mode.String(), func(t *testing.T) {
+			noLeaks(t)
+			store := newStalledStore(t)
+			r := newRig(t, away(store, mode, time.Hour))
+			ts := now()
+			store.hang()
+			first := r.start(single("first", ts, 1))
+			store.timeout <- struct{}{}
+			code, body := first()
+			require.Equal(t, want, code, body)
+			for i := range 20 {
+				code, body = r.start(single(fmt.Sprint("m", i), ts, 1))()
+				require.Equal(t, want, code, body)
+				_, err := r.server.TryIngest(points(fmt.Sprint("p", i), 1, time.Now()))
+				require.Equal(t, mode == flux.AwayRefuse, errors.Is(err, flux.ErrStore), err)
+			}
+			require.LessOrEqual(t, store.looked.Load(), int64(2), "one request, and one in the background")
+			require.True(t, r.server.Stats().StoreDown)
+			r.flush()
+			store.goOn()
+			eventually(t, "the store is found to be back", func() bool { return !r.server.Stats().StoreDown })
+			code, body = r.post(single("first", ts, 1))
+			require.Equal(t, 204, code, body)
+			r.flush()
+			eventually(t, "marks rise", func() bool { return markOf(t, store, "first") == ts })
+			before := r.server.Stats().Duplicate
+			code, _ = r.post(single("first", ts, 1))
+			require.Equal(t, 204, code)
+			require.Equal(t, before+1, r.account().Duplicate)
+		})
+	}
+}
+
+// TestHeldWhileTheStoreHangs has a request run out of time, and another one be answered when the store goes on.
+func TestHeldWhileTheStoreHangs(t *testing.T) {
 	noLeaks(t)
-	store := &slowStore{let: make(chan struct{}, 1)}
+	store := newStalledStore(t)
+	r := newRig(t, away(store, flux.AwayHold, 100*time.Millisecond))
+	store.hang()
+	held := r.start(single("a", now(), 1))
+	store.timeout <- struct{}{}
+	code, body := held()
+	require.Equal(t, 503, code, body)
+	require.Contains(t, body, "dedup store")
+	_, err := r.server.TryIngest(points("b", 1, time.Now()))
+	require.ErrorIs(t, err, flux.ErrStore)
+	require.Zero(t, r.account().Accepted)
+
+	patient := newStalledStore(t)
+	r = newRig(t, away(patient, flux.AwayHold, time.Hour))
+	patient.hang()
+	held = r.start(single("a", now(), 1))
+	patient.timeout <- struct{}{}
+	other := r.start(single("b", now(), 1))
+	eventually(t, "it is asked in the background", func() bool { return patient.looked.Load() >= 2 })
+	patient.goOn()
+	for _, answer := range []func() (int, string){held, other} {
+		code, body = answer()
+		require.Equal(t, 204, code, body)
+	}
+	require.Zero(t, r.server.Stats().Unjudged)
+}
+
+// TestCallersLeaveBeforeTheStoreFails: whoever waits leaves before the store runs into its timeout, and it is found out.
+func TestCallersLeaveBeforeTheStoreFails(t *testing.T) {
+	noLeaks(t)
+	store := newStalledStore(t)
+	r := newRig(t, away(store, flux.AwayDeliver, time.Hour))
+	store.hang()
+	ctx, cancel := context.WithCancel(soon(t))
+	go func() {
+		for store.looked.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	_, err := r.server.Ingest(ctx, points("a", 1, time.Now()))
+	require.ErrorIs(t, err, context.Canceled)
+	store.timeout <- struct{}{}
+	eventually(t, "the store is known to be away", func() bool { return r.server.Stats().StoreDown })
+	code, body := r.start(single("b", now(), 1))()
+	require.Equal(t, 204, code, body)
+}
+
+func TestUnjudgedPointsAreCounted(t *testing.T) {
+	noLeaks(t)
+	store := &awayStore{}
 	r := newRig(t, away(store, flux.AwayDeliver, patience))
+	figures := func() (out string) {
+		_, page := r.do("GET", "/metrics", "")
+		for line := range strings.Lines(page) {
+			if strings.HasPrefix(line, "flux_dedup_store_up ") || strings.HasPrefix(line, "flux_points_unjudged_total ") {
+				out += line
+			}
+		}
+		return out
+	}
+	require.Equal(t, "flux_dedup_store_up 1\nflux_points_unjudged_total 0\n", figures())
 	ts := now()
-	store.let <- struct{}{}
-	code, _ := r.post(single("first", ts, 1))
-	require.Equal(t, 204, code)
-	var hung sync.WaitGroup
-	hung.Go(func() { r.post(single("hangs", ts, 1)) })
-	eventually(t, "one asks", func() bool { return store.asked.Load() == 2 })
-	for i := range 10 {
-		code, _ := r.post(single(fmt.Sprint("m", i), ts, 1))
+	store.away.Store(true)
+	r.carbon.Pickle().Pause()
+	for range 2 {
+		code, _ := r.post(array(testKey, ts, "a", "b", "c"))
 		require.Equal(t, 204, code)
 	}
-	require.EqualValues(t, 2, store.asked.Load())
-	close(store.let)
-	hung.Wait()
-	r.flush()
-	require.Equal(t, 12, r.carbon.Received())
-	r.account()
+	st := r.account()
+	require.EqualValues(t, 3, st.Unjudged, "the others were pending, which takes no store to tell")
+	require.EqualValues(t, 3, st.Duplicate)
+	require.True(t, st.StoreDown)
+	require.Equal(t, "flux_dedup_store_up 0\nflux_points_unjudged_total 3\n", figures())
+	store.away.Store(false)
+	r.carbon.Pickle().Resume()
+	eventually(t, "it is back", func() bool { return strings.Contains(figures(), "flux_dedup_store_up 1\n") })
+	code, _ := r.post(single("d", ts, 1))
+	require.Equal(t, 204, code)
+	require.EqualValues(t, 3, r.server.Stats().Unjudged)
+}
+
+// readOnlyStore answers, and takes no marks.
+type readOnlyStore struct {
+	dedup.Memory
+	writable atomic.Bool
+}
+
+func (s *readOnlyStore) Raise(ctx context.Context, m []dedup.Mark) error {
+	if !s.writable.Load() {
+		return fmt.Errorf("%w: READONLY", dedup.ErrUnavailable)
+	}
+	return s.Memory.Raise(ctx, m)
+}
+
+func TestStoreThatTakesNoMarks(t *testing.T) {
+	noLeaks(t)
+	store := &readOnlyStore{}
+	r := newRig(t, away(store, flux.AwayRefuse, patience))
+	ts := now()
+	code, _ := r.post(single("a", ts, 1))
+	require.Equal(t, 204, code)
+	eventually(t, "it is told", func() bool { return r.server.Stats().StoreDown })
+	for range 2 {
+		code, _ = r.post(array(testKey, ts, "a", "b"))
+		require.Equal(t, 204, code, "it can be asked")
+		r.flush()
+	}
+	require.EqualValues(t, 3, r.account().Duplicate, "marks that are due count")
+	store.writable.Store(true)
+	eventually(t, "marks rise", func() bool { return markOf(t, store, "b") == ts })
+	eventually(t, "it is told", func() bool { return !r.server.Stats().StoreDown })
 }
 
 func TestBypass(t *testing.T) {

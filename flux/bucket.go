@@ -44,3 +44,10 @@ func (b *bucket) take(n int, rate float64, now time.Time) time.Duration {
 	b.left -= float64(n)
 	return 0
 }
+
+// give puts back n that were taken and not used.
+func (b *bucket) give(n int, rate float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = min(max(rate, 1), b.left+float64(n))
+}

@@ -61,7 +61,7 @@ func (s *Server) Close(ctx context.Context) error {
 		s.finish()
 		s.closeErr = s.shut(ctx)
 		if s.door.filter != nil {
-			if err := s.raiseAll(s.door.life); err != nil {
+			if err := s.door.raiseAll(s.door.life); err != nil {
 				s.log.Warn("marks could not be raised before the end: what was just delivered would be taken once more", "error", err)
 			}
 		}

@@ -99,7 +99,8 @@ type DedupConfig struct {
 	AllInputs bool
 	// Away says what becomes of points while Store does not answer. Default AwayHold.
 	Away Away
-	// AwayWait is how long AwayHold lets a request wait. Default 5 s.
+	// AwayWait is how long AwayHold lets a request wait, and how long Store may take to answer before it counts as away.
+	// Default 5 s.
 	AwayWait time.Duration
 	// Bypass are prefixes of names, on the boundary of an element, whose points are not judged.
 	Bypass []string

@@ -15,10 +15,11 @@ type HTTPConfig struct {
 	// bound. Points of further names are refused, the others of their request are kept.
 	KeyMaxMetrics int
 	// BasicAuth are users and their passwords: where there is one, a request must name one of them by basic
-	// authentication, beside its key. A key that comes as Authorization: Bearer stands for both. What operators ask,
+	// authentication, beside its key. A valid key that comes as Authorization: Bearer stands for both. What operators ask,
 	// /healthz, /readyz and /metrics, is answered to anybody.
 	BasicAuth map[string]string
-	// TLS serves HTTPS at Listen. Its GetCertificate can follow certificates that change. nil: plain HTTP.
+	// TLS serves HTTPS at Listen, in HTTP/1.1: a connection holds one request. Its GetCertificate can follow certificates
+	// that change. nil: plain HTTP.
 	TLS *tls.Config
 	// TelegrafTemplate is what the names of telegraf's points are made of; empty means host.tags.measurement.field. See
 	// ingest.Template. TelegrafUnit is what its timestamps count, its json_timestamp_units; 0 means seconds.
@@ -37,12 +38,18 @@ type HTTPConfig struct {
 	MaxAge, MaxFuture time.Duration
 	// MaxBody bounds a request's body, in bytes after decompression.
 	MaxBody int64
-	// MaxBodies bounds the memory of all bodies of more than 16 KiB that are being read and handled, in bytes. What finds
-	// no room there is answered 503.
+	// MaxBodies bounds the memory of all requests of more than 16 KiB that are being read and handled, in bytes: bodies as
+	// they came and decoded, decoders, and what is made of them. What finds no room there is answered 503. One request may
+	// have half of it, and so may all together whose key is not known yet, since it stands in the body: one in a header or
+	// in the query is looked at first. Default 64 MiB, or four times MaxBody.
+	//
+	// A body that has such memory must go on arriving, 64 KiB every 10 s, and any body must be there within a minute.
 	MaxBodies int64
-	// MaxConns bounds the connections served at one time; more wait.
+	// MaxConns bounds the connections served at one time; more wait. Of requests with a body as many may be under way:
+	// in a server of one's own that speaks HTTP/2 more than that are answered 503.
 	MaxConns int
-	// MaxPoints bounds the points of one request.
+	// MaxPoints bounds the points of one JSON request of Flux's own. Telegraf's and lines, which are judged one by one, are
+	// bounded by their memory.
 	MaxPoints int
 	// RoomWait is how long a request waits for room in a full queue, and as long again for the spool's disk, before it is
 	// answered 503.

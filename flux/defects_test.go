@@ -271,6 +271,50 @@ func TestFluxB16AHungCarbonHoldsNobodyUp(t *testing.T) {
 	require.Equal(t, 50, r.carbon.Received())
 }
 
+// fillThenRestart posts to a gateway before a Carbon that takes nothing until there is no room, and has the next one
+// deliver what the first one accepted.
+func fillThenRestart(t *testing.T, addr string) {
+	t.Helper()
+	cfg := flux.Config{
+		HTTP:     &flux.HTTPConfig{Keys: []flux.Key{{Secret: testKey}}, RoomWait: time.Millisecond},
+		SpoolDir: t.TempDir(), SpoolMax: 64 << 10, Destination: toCarbon(addr),
+	}
+	r := &rig{t: t, server: newServer(t, cfg)}
+	accepted := 0
+	for ; ; accepted++ {
+		require.Less(t, accepted, 10_000)
+		code, body := r.start(single(fmt.Sprint("m", accepted), now(), 1))()
+		if code == 503 {
+			require.Contains(t, body, "no room")
+			break
+		}
+		require.Equal(t, 204, code, body)
+	}
+	require.Greater(t, accepted, 50)
+	code, _ := r.do("GET", "/healthz", "")
+	require.Equal(t, 200, code)
+	require.EqualValues(t, accepted, r.account().Destinations[0].Pending)
+	var left *flux.UndeliveredError
+	require.ErrorAs(t, r.server.Close(ended()), &left)
+	require.EqualValues(t, accepted, left.Kept)
+
+	r.carbon = graphitetest.Run(t)
+	cfg.Destination = toCarbon(r.carbon.PickleAddr)
+	r.server = newServer(t, cfg)
+	r.flush()
+	for i := range accepted {
+		require.Len(t, r.carbon.Points(fmt.Sprint("m", i)), 1)
+	}
+}
+
+// B-16, for good: nobody waits for a Carbon that never goes on, until there is no room, and then all are told so.
+func TestFluxB16ACarbonThatStaysHung(t *testing.T) {
+	noLeaks(t)
+	carbon := graphitetest.Run(t)
+	carbon.Pickle().Pause()
+	fillThenRestart(t, carbon.PickleAddr)
+}
+
 // B-17: of two points of one metric the older was dropped when a worker took the newer one first, and marks could fall.
 func TestFluxB17OrderAmongSendersLosesNothing(t *testing.T) {
 	store := &dedup.Memory{}
@@ -322,6 +366,60 @@ func TestFluxB19OneConnectionCarriesMuch(t *testing.T) {
 	require.Less(t, r.carbon.Pickle().Accepted(), 10)
 }
 
+// B-19, Carbon down: the points that come meanwhile bring no attempts to connect of their own.
+func TestFluxB19AttemptsFollowTheBackoff(t *testing.T) {
+	noLeaks(t)
+	r := newRig(t, func(c *flux.Config) {
+		c.Destination.Carbon.BackoffMin, c.Destination.Carbon.BackoffMax = time.Hour, time.Hour
+	})
+	carbon := r.carbon.Pickle()
+	for range 5 {
+		carbon.ResetAfter(0)
+	}
+	for i := range 300 {
+		code, _ := r.post(single(fmt.Sprint("m", i), now(), 1))
+		require.Equal(t, 204, code)
+		if i == 0 {
+			eventually(t, "the first attempt fails", func() bool { return r.server.Stats().Destinations[0].Down })
+		}
+	}
+	require.LessOrEqual(t, carbon.Accepted(), 2)
+	require.Zero(t, r.carbon.Received())
+	for carbon.Pending() > 0 {
+		require.Error(t, r.server.Flush(soonEnded(t)), "a flush brings one attempt")
+	}
+	r.flush()
+	require.Equal(t, 300, r.carbon.Received())
+}
+
+// B-19, a failure in the middle: what Carbon has confirmed is not sent once more.
+func TestFluxB19APartialFailureResendsItsPart(t *testing.T) {
+	noLeaks(t)
+	const total = 3000 // of a kilobyte each, many times what goes at once
+	name := strings.Repeat("x", 1000)
+	r := newRig(t, func(c *flux.Config) { c.Destination.Carbon.ConfirmBytes = 64 << 10 })
+	carbon := r.carbon.Pickle()
+	carbon.Kill()
+	for i := range total / 100 {
+		_, err := r.server.Ingest(soon(t), points(fmt.Sprint(name, i), 100, time.Now()))
+		require.NoError(t, err)
+	}
+	for range 4 {
+		carbon.ResetAfter(1 << 40) // these hold
+	}
+	carbon.ResetAfter(4 << 10)
+	require.NoError(t, carbon.Restore())
+	r.flush()
+	require.Zero(t, carbon.Pending())
+	for i := range total / 100 {
+		require.NotEmpty(t, r.carbon.Points(fmt.Sprintf("%s%d.99", name, i)))
+	}
+	resent := r.account().Destinations[0].Resent
+	require.Positive(t, resent)
+	require.Less(t, resent, uint64(total/3))
+	require.LessOrEqual(t, r.carbon.Received(), total+int(resent))
+}
+
 // countingStore counts the calls.
 type countingStore struct {
 	dedup.Memory
@@ -354,7 +452,31 @@ func TestFluxB20TheStoreIsAskedOnceARequest(t *testing.T) {
 	require.LessOrEqual(t, store.raised.Load(), int64(4))
 }
 
-// Redis that was down stalled the workers although Carbon was there, and long names made messages that Carbon refuses.
+// Redis that was down, or hung, stalled the workers although Carbon was there.
+func TestFluxAStoreThatHangsDoesNotStallDelivery(t *testing.T) {
+	noLeaks(t)
+	store := newStalledStore(t)
+	r := newRig(t, away(store, flux.AwayDeliver, 20*time.Millisecond))
+	ts := now()
+	r.carbon.Pickle().Pause()
+	code, _ := r.post(single("before", ts, 1))
+	require.Equal(t, 204, code)
+	store.hang() // nothing but its caller ends a call
+	r.carbon.Pickle().Resume()
+	r.flush()
+	for i := range 20 {
+		code, _ = r.post(single(fmt.Sprint("m", i), ts, 1))
+		require.Equal(t, 204, code)
+		r.flush()
+	}
+	require.Equal(t, 21, r.carbon.Received())
+	store.goOn()
+	for _, metric := range []string{"before", "m0", "m19"} {
+		eventually(t, "marks rise when it is back", func() bool { return markOf(t, store, metric) == ts })
+	}
+}
+
+// Long names made messages that Carbon refuses.
 func TestFluxLongNamesArrive(t *testing.T) {
 	r := newRig(t, nil)
 	ts := now()

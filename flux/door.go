@@ -79,15 +79,14 @@ type door struct {
 	live      *backfill.Live // told of what is accepted; nil: nobody asks
 	maxFuture time.Duration  // of judged points of carbon inputs; 0 or less: no bound
 
-	received, accepted, duplicate, late atomic.Uint64
+	received, accepted, duplicate, late, unjudged atomic.Uint64
 
 	mu       sync.Mutex
 	rejected map[string]uint64
 	unread   map[string]uint64 // requests of which nobody knows how many points they held
 
-	instant bool        // the store answers at once
-	gone    atomic.Bool // the store was away when it was asked last
-	probing atomic.Bool // somebody asks it while it is
+	instant bool // the store answers at once
+	store   presence
 
 	turn   chan struct{}   // holds one: see reserve
 	warned atomic.Int64    // when the store was complained of last, Unix nanoseconds
@@ -294,6 +293,6 @@ func (d *door) stats() Stats {
 	}
 	return Stats{
 		Received: d.received.Load(), Accepted: d.accepted.Load(), Duplicate: d.duplicate.Load(), Late: d.late.Load(),
-		Rejected: rejected, Unread: unread,
+		Unjudged: d.unjudged.Load(), StoreDown: d.store.down(), Rejected: rejected, Unread: unread,
 	}
 }

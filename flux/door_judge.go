@@ -17,14 +17,14 @@ type judging struct {
 	index    []int // of the point in the run that marks[i] is about
 	pts      []graphite.Point
 	tags     []byte
-	kept     []dedup.Mark
+	res      dedup.Reservation
 	waiting  []dedup.Mark
 	out      []Verdict
+	unjudged bool // the verdicts are by what is pending alone
 }
 
 func (d *door) put(j *judging) {
 	clear(j.marks[:cap(j.marks)])
-	clear(j.kept[:cap(j.kept)])
 	clear(j.waiting[:cap(j.waiting)])
 	clear(j.pts[:cap(j.pts)])
 	d.pool.Put(j)
@@ -33,7 +33,8 @@ func (d *door) put(j *judging) {
 func (j *judging) reset(n int) {
 	j.out = append(j.out[:0], make([]Verdict, n)...)
 	j.marks, j.index = j.marks[:0], j.index[:0]
-	j.pts, j.tags, j.kept, j.waiting = j.pts[:0], j.tags[:0], j.kept[:0], j.waiting[:0]
+	j.unjudged = false
+	j.pts, j.tags, j.waiting = j.pts[:0], j.tags[:0], j.waiting[:0]
 }
 
 func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e entry) error {
@@ -47,6 +48,7 @@ func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e en
 		}
 		return d.commit(ctx, e, durable)
 	}
+	j.res.Filter = d.filter
 	d.sort(j, pts, e)
 	if err := d.reserve(ctx, j, e); err != nil {
 		return err
@@ -56,11 +58,14 @@ func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e en
 	if len(j.pts) > 0 {
 		kept, err := d.send(ctx, j.pts, j.tags, e)
 		if err != nil {
-			d.filter.Release(j.kept)
+			j.res.Release()
 			clear(j.out)
 			return err
 		}
-		d.filter.Kept(j.kept)
+		n := j.res.Kept()
+		if j.unjudged {
+			d.unjudged.Add(uint64(n))
+		}
 		durable = durable && kept
 	}
 	return d.commit(ctx, e, durable)
@@ -99,12 +104,11 @@ func (d *door) bypasses(name []byte) bool {
 
 // settle puts what the filter said in terms of the door, and tells whether there are duplicates.
 func (j *judging) settle(pts []graphite.Point) (duplicates bool) {
-	for k, m := range j.marks {
+	for k := range j.marks {
 		i := j.index[k]
 		switch j.verdicts[k] {
 		case dedup.New:
 			j.take(pts[i], i, tagJudged)
-			j.kept = append(j.kept, m)
 		case dedup.Duplicate:
 			j.out[i].Outcome = Duplicate
 			duplicates = true
@@ -135,8 +139,7 @@ func (d *door) reserve(ctx context.Context, j *judging, e entry) error {
 		if len(inFlight) == 0 {
 			return nil
 		}
-		d.filter.Release(j.kept)
-		j.kept = j.kept[:0]
+		j.res.Release()
 		if e.try {
 			return fmt.Errorf("%w: another sender of the same points waits for room", ErrFull)
 		}
@@ -157,19 +160,13 @@ func (d *door) reserve(ctx context.Context, j *judging, e entry) error {
 	}
 }
 
-// split lists the marks that were judged new in j.kept, and returns those in flight.
+// split returns the marks that are in flight.
 func (j *judging) split() []dedup.Mark {
-	j.kept, j.waiting = j.kept[:0], j.waiting[:0]
+	j.waiting = j.waiting[:0]
 	for k, m := range j.marks {
-		switch j.verdicts[k] {
-		case dedup.New:
-			j.kept = append(j.kept, m)
-		case dedup.InFlight:
+		if j.verdicts[k] == dedup.InFlight {
 			j.waiting = append(j.waiting, m)
 		}
-	}
-	if len(j.waiting) == 0 {
-		j.kept = j.kept[:0]
 	}
 	return j.waiting
 }
@@ -177,51 +174,57 @@ func (j *judging) split() []dedup.Mark {
 // ask has the filter judge j.marks. While the store is away it does as DedupConfig.Away says: to deliver means that the
 // filter judges by what is pending alone.
 func (d *door) ask(ctx context.Context, j *judging, e entry) error {
+	j.unjudged = false
 	if d.instant {
-		return d.filter.Judge(ctx, j.marks, j.verdicts)
+		return j.res.Judge(ctx, j.marks, j.verdicts)
 	}
-	limited := ctx
-	if !e.hold {
-		var cancel context.CancelFunc
+	limited, cancel := ctx, func() {}
+	if !e.hold || d.away == AwayDeliver {
 		limited, cancel = context.WithTimeout(ctx, d.awayWait)
-		defer cancel()
 	}
+	defer cancel()
 	for {
-		err := d.askStore(limited, j, e)
-		if err == nil || errors.Is(ctx.Err(), context.Canceled) {
-			return err
+		err, back := errGone, d.store.away()
+		if back == nil {
+			if err = d.askStore(ctx, limited, j); err == nil || errors.Is(ctx.Err(), context.Canceled) {
+				return err
+			}
+			back = d.store.away()
 		}
-		if everySecond(&d.warned, d.now) {
-			d.log.Warn("points cannot be judged: the dedup store does not answer", "held", e.hold, "points", len(j.marks), "error", err)
-		}
+		d.complain(err)
 		switch {
 		case d.away == AwayDeliver:
-			return d.filter.JudgePending(j.marks, j.verdicts)
+			j.unjudged = true
+			return j.res.JudgePending(j.marks, j.verdicts)
 		case !e.hold && (e.try || d.away == AwayRefuse):
 			return fmt.Errorf("%w: %w", ErrStore, err)
+		}
+		var again <-chan time.Time
+		if back == nil { // it is back already, or the caller's own time is over
+			again = time.After(askEvery)
 		}
 		select {
 		case <-limited.Done():
 			return fmt.Errorf("%w: %w", ErrStore, err)
-		case <-time.After(askEvery):
+		case <-back:
+		case <-again:
 		}
 	}
 }
 
-// errGone is what a caller that need not wait gets while another one finds out whether the store is back.
+// errGone is what a caller gets who need not ask.
 var errGone = fmt.Errorf("it did not a moment ago: %w", dedup.ErrUnavailable)
 
-// askStore has the filter judge j.marks by the store. Once that was away, one caller at a time asks it, save for those
-// who wait for it anyway: one that hangs must not hold up everybody.
-func (d *door) askStore(ctx context.Context, j *judging, e entry) error {
-	if d.gone.Load() && (e.try || d.away != AwayHold && !e.hold) {
-		if !d.probing.CompareAndSwap(false, true) {
-			return errGone
-		}
-		defer d.probing.Store(false)
+// askStore has the filter judge j.marks by the store, for a caller whose own time may end before that of the store does.
+func (d *door) askStore(ctx, limited context.Context, j *judging) error {
+	err := j.res.Judge(limited, j.marks, j.verdicts)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		d.store.suspect() // all callers may be as impatient
+	default:
+		d.store.lose(d.now())
 	}
-	err := d.filter.Judge(ctx, j.marks, j.verdicts)
-	d.gone.Store(err != nil && !errors.Is(ctx.Err(), context.Canceled))
 	return err
 }
 

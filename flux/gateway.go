@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fluxmetrics/fluxkit/flux/ingest"
 	"github.com/fluxmetrics/fluxkit/graphite"
@@ -24,21 +25,16 @@ type gateway struct {
 	door     *door
 	populate *populate // nil: no history is fetched
 	log      *slog.Logger
-	pool     sync.Pool    // *exchange
-	body     atomic.Int64 // bytes that the bodies being read and handled take
+	chunk    int                       // bytes of points that are judged one by one which the door gets at once
+	stall    time.Duration             // see stallTime
+	pools    [len(keptSizes)]sync.Pool // *exchange
+	memory   budget
+	bodies   atomic.Int64 // requests with a body that are under way
+	busy     atomic.Int64 // when a request found no memory last, Unix nanoseconds
 	told     atomic.Int64 // when points that were left out were logged last, Unix nanoseconds
+	refusals atomic.Int64 // requests refused since that was logged
+	toldOf   atomic.Int64 // when it was, Unix nanoseconds
 	reload   sync.Mutex   // held while keys are replaced
-}
-
-// exchange is what one request needs, kept for the next.
-type exchange struct {
-	parser ingest.Parser
-	body   []byte
-	held   int64 // of the gateway's bytes for bodies
-	pts    []graphite.Point
-	fill   []bool   // of pts
-	over   []string // names that the key's quota left out
-	quiet  bool     // points that are left out are not reported
 }
 
 func newGateway(cfg HTTPConfig, d *door, log *slog.Logger) (*gateway, error) {
@@ -48,11 +44,12 @@ func newGateway(cfg HTTPConfig, d *door, log *slog.Logger) (*gateway, error) {
 	if t := cfg.TLS; t != nil && len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
 		return nil, configError("TLS without a certificate: set Certificates or GetCertificate")
 	}
-	g := &gateway{door: d, log: log, basic: newBasicAuth(cfg.BasicAuth)}
+	g := &gateway{door: d, log: log, basic: newBasicAuth(cfg.BasicAuth), stall: stallTime, chunk: gatewayChunk}
+	g.memory.most = cfg.MaxBodies
 	g.keys.Store(newKeyTable(cfg.Keys, &cfg, nil))
 	cfg.Keys, cfg.BasicAuth = nil, nil // from here on there are digests alone
 	g.cfg = cfg
-	g.anybody = &keyEntry{Key: Key{Rights: RightIngest | RightFill | RightPopulate, MaxPoints: cfg.MaxPoints, MaxBody: cfg.MaxBody}}
+	g.anybody = &keyEntry{Key: Key{Rights: RightIngest | RightFill | RightPopulate, MaxBody: cfg.MaxBody}}
 	if cfg.TelegrafTemplate != "" {
 		t, err := ingest.ParseTemplate(cfg.TelegrafTemplate)
 		if err != nil {
@@ -83,34 +80,13 @@ func (g *gateway) only(method string, h http.HandlerFunc) http.HandlerFunc {
 		case r.Method != method:
 			w.Header().Set("Allow", method)
 			reply(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes %s, not %s", r.URL.Path, method, r.Method))
-		case !g.basic.lets(r, !g.cfg.NoAuth):
+		case !g.basic.lets(r, g.bearsKey):
 			w.Header().Set("WWW-Authenticate", `Basic realm="flux", charset="UTF-8"`)
 			reply(w, http.StatusUnauthorized, "a user and a password are asked for here - curl -u USER:PASSWORD")
 		default:
 			h(w, r)
 		}
 	}
-}
-
-func (g *gateway) exchange() *exchange {
-	x, _ := g.pool.Get().(*exchange)
-	if x == nil {
-		x = &exchange{parser: ingest.Parser{MaxPoints: g.cfg.MaxPoints}}
-	}
-	return x
-}
-
-func (g *gateway) put(x *exchange) {
-	g.body.Add(-x.held)
-	x.held = 0
-	if cap(x.body) > keptBody {
-		return
-	}
-	x.parser.Reset()
-	clear(x.pts)
-	clear(x.over)
-	x.body, x.pts, x.fill, x.over, x.quiet = x.body[:0], x.pts[:0], x.fill[:0], x.over[:0], false
-	g.pool.Put(x)
 }
 
 func (g *gateway) get(w http.ResponseWriter, r *http.Request) {
@@ -121,12 +97,14 @@ func (g *gateway) get(w http.ResponseWriter, r *http.Request) {
 	x := g.exchange()
 	defer g.put(x)
 	req, err := x.parser.Query(r.URL.RawQuery)
-	g.handle(w, r, x, req, err)
+	g.handle(w, r, x, req, nil, err)
 }
 
+// post takes Flux's JSON. Telegraf's is told by its header, and as with the original by its key, which must not stand in
+// the body: so a stranger's body costs little memory.
 func (g *gateway) post(w http.ResponseWriter, r *http.Request) {
 	g.parse(w, r, func(x *exchange) (*ingest.Request, error) {
-		if header(r, "Telegraf") == "" {
+		if !x.known || header(r, "Telegraf") == "" {
 			return x.parser.JSON(x.body)
 		}
 		x.quiet = !g.cfg.TelegrafReport
@@ -148,26 +126,38 @@ func header(r *http.Request, name string) string {
 	return ""
 }
 
-// parse reads a body and has it handled.
+// parse reads a body and has it handled. A key that stands outside the body is looked at first.
 func (g *gateway) parse(w http.ResponseWriter, r *http.Request, parse func(*exchange) (*ingest.Request, error)) {
-	x := g.exchange()
-	defer g.put(x)
-	err := g.read(w, r, x)
-	if err != nil {
-		g.handle(w, r, x, nil, err)
+	defer g.bodies.Add(-1)
+	if g.bodies.Add(1) > int64(g.cfg.MaxConns) { // by HTTP/2, in a server that is not ours
+		g.busy.Store(g.door.now().UnixNano())
+		g.handle(w, r, nil, nil, nil, errBusy)
 		return
 	}
-	req, err := parse(x)
-	if err == nil && !req.HasKey && r.URL.RawQuery != "" {
-		if q := r.URL.Query(); q.Has("key") {
-			req.Key, req.HasKey = []byte(q.Get("key")), true
-		}
+	asked, err := askedBy(r.URL.RawQuery)
+	var key *keyEntry
+	if err == nil {
+		key, err = g.keyBeside(r, asked)
 	}
-	g.handle(w, r, x, req, err)
+	if err != nil {
+		g.handle(w, r, nil, nil, nil, err)
+		return
+	}
+	x := g.exchangeFor(r, key != nil)
+	defer g.put(x)
+	var req *ingest.Request
+	if err = g.read(w, r, x); err == nil {
+		req, err = parse(x)
+	}
+	if err == nil {
+		asked.apply(req, &x.parser)
+	}
+	g.handle(w, r, x, req, key, err)
 }
 
-// handle answers a request that was parsed, or could not be: then nobody knows how many points it held.
-func (g *gateway) handle(w http.ResponseWriter, r *http.Request, x *exchange, req *ingest.Request, err error) {
+// handle answers a request that was parsed, or could not be: then nobody knows how many points it held. The key is nil
+// where it must be looked for yet.
+func (g *gateway) handle(w http.ResponseWriter, r *http.Request, x *exchange, req *ingest.Request, key *keyEntry, err error) {
 	if err != nil {
 		g.door.refuseRequest(unread(err))
 		g.fail(w, r, err)
@@ -178,12 +168,15 @@ func (g *gateway) handle(w http.ResponseWriter, r *http.Request, x *exchange, re
 		return
 	}
 	dry := req.Test || req.ValidateKey || header(r, "X-Test-Only") != ""
-	key, err := g.authenticateKey(r, req.Key, req.HasKey)
+	if key == nil {
+		key, err = g.authenticateKey(r, req.Key, req.HasKey)
+	}
 	if err == nil && req.ValidateKey {
 		g.say(w, `{"status": "key valid"}`)
 		return
 	}
 	if err == nil {
+		g.accept(x)
 		err = g.check(x, req, key)
 	}
 	switch {
@@ -193,7 +186,7 @@ func (g *gateway) handle(w http.ResponseWriter, r *http.Request, x *exchange, re
 		g.refuse(x, req, key, asRefusal(err))
 		g.fail(w, r, err)
 	case dry:
-		g.answerTest(w, req, key.Prefix)
+		g.answerTest(w, r, req, key.Prefix)
 	default:
 		g.ingest(w, r, x, req, key)
 	}
@@ -205,28 +198,62 @@ func (g *gateway) say(w http.ResponseWriter, body string) {
 	_, _ = io.WriteString(w, body)
 }
 
-// ingest hands the points of a request that is in order to the door. Each of them is counted once: as left out, as over
-// the quota, or by the door.
+// ingest hands the points of a request that is in order to the door: all at once, or where points are judged one by one
+// as many at a time as fit in any queue, the oldest first. Each of them is counted once: as left out, as over the quota,
+// or by the door.
 func (g *gateway) ingest(w http.ResponseWriter, r *http.Request, x *exchange, req *ingest.Request, key *keyEntry) {
 	if wait := key.take(len(req.Items), g.door.now()); wait > 0 {
 		g.refuse(x, req, key, &ingest.Error{Item: -1, Reason: reasonRate})
-		g.tooFast(w, key, wait)
+		g.tooFast(w, r, key, wait)
 		return
 	}
-	g.choose(x, req, key)
-	err := g.admit(r.Context(), x)
+	x.kept, x.over = 0, x.over[:0]
+	var err error
+	for items := req.Items; len(items) > 0 && err == nil; {
+		run := items
+		if req.OneByOne {
+			run = items[:g.fits(items)]
+		}
+		g.choose(x, run, key)
+		if err = g.admit(r.Context(), x); err == nil {
+			x.kept += len(x.pts)
+			items = items[len(run):]
+			continue
+		}
+		key.giveBack(len(items))
+		for i := range items[len(run):] {
+			g.door.traceRefused(items[len(run)+i].Name, refusal(err))
+		}
+		g.door.refuse(refusal(err), len(items)-len(run))
+	}
 	g.leftOut(x, req, key) // they were received whatever became of the others
 	if err != nil {
-		g.fail(w, r, err)
+		g.failPartly(w, r, err, x.kept)
 		return
 	}
 	g.answer(w, x, req, key)
 }
 
+// gatewayChunk bounds what a request whose points are judged one by one hands to the door at once, in bytes. A small
+// queue makes it less.
+const gatewayChunk = 4 << 20
+
+// fits is how many of the items, at least one, go to the door at once.
+func (g *gateway) fits(items []ingest.Item) int {
+	size := 0
+	for i := range items {
+		size += len(items[i].Name) + 32
+		if (size > g.chunk || i == g.cfg.MaxPoints) && i > 0 {
+			return i
+		}
+	}
+	return len(items)
+}
+
 // check validates the request's points, and holds them against the key's rights and limits.
 func (g *gateway) check(x *exchange, req *ingest.Request, key *keyEntry) error {
 	switch {
-	case key.Rights&RightIngest == 0:
+	case key.Rights&(RightIngest|RightFill) == 0:
 		return forbidden("this key may not send points")
 	case req.Fill && key.Rights&RightFill == 0:
 		return forbidden("this key may not fill - send the points without fill")
@@ -235,14 +262,24 @@ func (g *gateway) check(x *exchange, req *ingest.Request, key *keyEntry) error {
 	case key.MaxBody > 0 && int64(len(x.body)) > key.MaxBody:
 		return tooMuch("a body of %d bytes, and this key may send %d a request - send fewer points", len(x.body), key.MaxBody)
 	}
-	return x.parser.Validate(ingest.Rules{MaxAge: max(0, g.cfg.MaxAge), MaxFuture: max(0, g.cfg.MaxFuture), Now: g.door.now()}, key.Prefix)
+	err := x.parser.Validate(ingest.Rules{MaxAge: max(0, g.cfg.MaxAge), MaxFuture: max(0, g.cfg.MaxFuture), Now: g.door.now()}, key.Prefix)
+	if err != nil || key.Rights&RightIngest != 0 {
+		return err
+	}
+	for i := range req.Items {
+		if !req.Items[i].Fill {
+			return forbidden("this key may only fill - send the points with fill")
+		}
+	}
+	return nil
 }
 
-// choose puts the points that the key's quota of names allows in x.pts, and the names of the others in x.over.
-func (g *gateway) choose(x *exchange, req *ingest.Request, key *keyEntry) {
-	x.pts, x.fill, x.over = x.pts[:0], x.fill[:0], x.over[:0]
-	for i := range req.Items {
-		it := &req.Items[i]
+// choose puts the points that the key's quota of names allows in x.pts, and adds the names of the others to x.over.
+func (g *gateway) choose(x *exchange, items []ingest.Item, key *keyEntry) {
+	before := len(x.over)
+	x.pts, x.fill = x.pts[:0], x.fill[:0]
+	for i := range items {
+		it := &items[i]
 		if key.names != nil && !key.names.use(it.Name, key.MaxMetrics) {
 			x.over = append(x.over, string(it.Name))
 			continue
@@ -250,13 +287,13 @@ func (g *gateway) choose(x *exchange, req *ingest.Request, key *keyEntry) {
 		x.pts = append(x.pts, graphite.Point{Name: it.Name, Timestamp: it.Timestamp, Value: it.Value})
 		x.fill = append(x.fill, it.Fill)
 	}
-	g.door.refuse(reasonQuota, len(x.over))
-	for _, name := range x.over {
+	g.door.refuse(reasonQuota, len(x.over)-before)
+	for _, name := range x.over[before:] {
 		g.door.traceRefused([]byte(name), reasonQuota)
 	}
 }
 
-// admit hands the request's points to the door. It waits for room for a moment.
+// admit hands the points in x to the door. It waits for room for a moment.
 func (g *gateway) admit(ctx context.Context, x *exchange) error {
 	if len(x.pts) == 0 {
 		return nil
@@ -285,7 +322,11 @@ func (g *gateway) leftOut(x *exchange, req *ingest.Request, key *keyEntry) {
 		if x.quiet { // nobody else is told; text of another kind of request might hold a key
 			first = req.Rejected[0].Message()
 		}
-		g.log.Info("points of a request were left out", "points", len(req.Rejected), "of", req.Points, "first", first)
+		level := slog.LevelInfo
+		if len(req.Rejected) == req.Points {
+			level = slog.LevelWarn
+		}
+		g.log.Log(context.Background(), level, "points of a request were left out", "points", len(req.Rejected), "of", req.Points, "first", first)
 	}
 }
 

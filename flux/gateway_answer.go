@@ -126,7 +126,7 @@ func (g *gateway) answerQuota(w http.ResponseWriter, x *exchange, req *ingest.Re
 	for _, bad := range req.Report().Data {
 		data = append(data, quotaItem(bad))
 	}
-	code, kept, left := http.StatusMultiStatus, len(x.pts), len(x.over)+len(req.Rejected)
+	code, kept, left := http.StatusMultiStatus, x.kept, len(x.over)+len(req.Rejected)
 	if req.Points == 1 {
 		code = http.StatusBadRequest
 	}
@@ -150,16 +150,22 @@ func bare(name, prefix string) string {
 }
 
 // tooFast answers a key that sends more than it may.
-func (g *gateway) tooFast(w http.ResponseWriter, key *keyEntry, wait time.Duration) {
+func (g *gateway) tooFast(w http.ResponseWriter, r *http.Request, key *keyEntry, wait time.Duration) {
+	g.tell(r, http.StatusTooManyRequests, reasonRate)
 	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	reply(w, http.StatusTooManyRequests, fmt.Sprintf("this key may send %g points a second - nothing was kept, send it again in %v", key.Rate, wait.Round(time.Millisecond)))
 }
 
-// answerTest tells what would have been kept.
-func (g *gateway) answerTest(w http.ResponseWriter, req *ingest.Request, prefix string) {
-	names, dropped := listing{names: []string{}}, listing{names: []string{}}
+// answerTest tells what would have been kept, in the form that today's Flux has: lists are texts as Python writes them,
+// and the names of a GET have the prefix of their key, those of a POST have not.
+func (g *gateway) answerTest(w http.ResponseWriter, r *http.Request, req *ingest.Request, prefix string) {
+	names, dropped := listing{}, listing{}
 	for i := range req.Items {
-		if !names.add(string(req.Items[i].Name)) {
+		name := string(req.Items[i].Name)
+		if r.Method == http.MethodPost {
+			name = bare(name, prefix)
+		}
+		if !names.add(name) {
 			break
 		}
 	}
@@ -168,36 +174,76 @@ func (g *gateway) answerTest(w http.ResponseWriter, req *ingest.Request, prefix 
 			break
 		}
 	}
+	if prefix == "" {
+		prefix = "None"
+	}
 	replyJSON(w, http.StatusOK, map[string]any{
 		"namespace": prefix, "message": "metric ingestion test, no metrics were ingested only counts are reported",
-		"ingest_count": len(req.Items), "drop_count": len(req.Rejected), "metrics": names.names, "dropped": dropped.names,
+		"ingest_count": len(req.Items), "drop_count": len(req.Rejected), "metrics": names.python(), "dropped": dropped.python(),
 	})
 }
 
+// python is the list as Python writes it.
+func (l *listing) python() string {
+	var b strings.Builder
+	for i, name := range l.names {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString("'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(name) + "'")
+	}
+	return "[" + b.String() + "]"
+}
+
+// tell logs requests that are refused, once a second.
+func (g *gateway) tell(r *http.Request, code int, reason string) {
+	g.refusals.Add(1)
+	if everySecond(&g.toldOf, g.door.now) {
+		g.log.Warn("requests are refused", "requests", g.refusals.Swap(0), "path", r.URL.Path, "code", code, "reason", reason)
+	}
+}
+
 // fail answers a request that is refused.
-func (g *gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var tooLarge *http.MaxBytesError
-	bad := asRefusal(err)
+func (g *gateway) fail(w http.ResponseWriter, r *http.Request, err error) { g.failPartly(w, r, err, 0) }
+
+// failPartly answers a request of which so many points were kept before it failed.
+func (g *gateway) failPartly(w http.ResponseWriter, r *http.Request, err error, kept int) {
+	code, reason, message := failure(err, kept)
 	switch {
-	case bad != nil:
-		reply(w, bad.Code, bad.Message)
-	case errors.As(err, &tooLarge):
-		reply(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body of more than %d bytes - send fewer points a request", tooLarge.Limit))
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		w.Header().Set("Connection", "close")
-		reply(w, http.StatusRequestTimeout, fmt.Sprintf("the body was not there after %v - nothing was kept, send it again", readTimeout))
-	case errors.Is(err, errBody):
-		reply(w, http.StatusBadRequest, "the body could not be read to its end - nothing was kept")
-	case errors.Is(err, ErrTooBig):
-		reply(w, http.StatusRequestEntityTooLarge, "more points at once than the queue can hold - send fewer points a request")
-	case errors.Is(err, ErrFull), errors.Is(err, ErrStore), errors.Is(err, ErrClosed), errors.Is(err, ErrSpool), errors.Is(err, errBusy):
-		w.Header().Set("Retry-After", "1")
-		reply(w, http.StatusServiceUnavailable, unavailable(err))
-	case r.Context().Err() != nil: // nobody is there to read an answer
-	default:
+	case code == 0 && r.Context().Err() != nil: // nobody is there to read an answer
+		return
+	case code == 0:
 		g.log.Error("request failed", "path", r.URL.Path, "error", err)
 		reply(w, http.StatusInternalServerError, "the points could not be kept")
+		return
+	case code == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	case code == http.StatusRequestTimeout:
+		w.Header().Set("Connection", "close")
 	}
+	g.tell(r, code, reason)
+	reply(w, code, message)
+}
+
+// failure is what a client is told of an error, and its label; code is 0 for one that is none of its business.
+func failure(err error, kept int) (code int, reason, message string) {
+	var tooLarge *http.MaxBytesError
+	switch bad := asRefusal(err); {
+	case bad != nil:
+		return bad.Code, string(bad.Reason), bad.Message
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge, unread(err), fmt.Sprintf("body of more than %d bytes - send fewer points a request", tooLarge.Limit)
+	case errors.Is(err, errBody) && errors.Is(err, os.ErrDeadlineExceeded):
+		return http.StatusRequestTimeout, unread(err), fmt.Sprintf("the body did not arrive within %v, or %d KiB of a large one not within %v - nothing was kept, send it again",
+			readTimeout, stallBytes>>10, stallTime)
+	case errors.Is(err, errBody):
+		return http.StatusBadRequest, unread(err), "the body could not be read to its end - nothing was kept"
+	case errors.Is(err, ErrTooBig):
+		return http.StatusRequestEntityTooLarge, refusal(err), "more points at once than the queue can hold - send fewer points a request"
+	case errors.Is(err, ErrFull), errors.Is(err, ErrStore), errors.Is(err, ErrClosed), errors.Is(err, ErrSpool):
+		return http.StatusServiceUnavailable, refusal(err), unavailable(err, kept)
+	}
+	return 0, "", ""
 }
 
 // unread is the label for a request that could not be read.
@@ -208,22 +254,22 @@ func unread(err error) string {
 		return string(bad.Reason)
 	case errors.As(err, &tooLarge):
 		return "too_large"
-	case errors.Is(err, errBusy):
-		return "busy"
 	}
 	return "body"
 }
 
-func unavailable(err error) string {
+func unavailable(err error, kept int) string {
+	again := "nothing was kept, send it again"
+	if kept > 0 {
+		again = fmt.Sprintf("%d points of this request were kept, send all of it again", kept)
+	}
 	switch {
 	case errors.Is(err, ErrStore):
-		return "points cannot be judged, the dedup store does not answer - none was kept, send them again"
-	case errors.Is(err, errBusy):
-		return "too many large requests at once - nothing was kept, send it again"
+		return "points cannot be judged, the dedup store does not answer - " + again
 	case errors.Is(err, ErrSpool):
 		return "the disk of the spool takes nothing at present - send the points again"
 	case errors.Is(err, ErrClosed):
-		return "the server is stopping - nothing was kept, send it again"
+		return "the server is stopping - " + again
 	}
-	return "no room for more points until the destination takes some - nothing was kept, send it again"
+	return "no room for more points until the destination takes some - " + again
 }

@@ -60,14 +60,13 @@ func (b *basicAuth) digest(user, password string) [32]byte {
 	return [32]byte(h.Sum(nil))
 }
 
-// lets reports whether the request names a user, or need not. With keys, one that comes as a bearer token stands for a
-// user: it is checked later.
-func (b *basicAuth) lets(r *http.Request, keys bool) bool {
+// lets reports whether the request names a user, or need not. A key that comes as a bearer token stands for a user.
+func (b *basicAuth) lets(r *http.Request, bearsKey func(*http.Request) bool) bool {
 	if b == nil {
 		return true
 	}
 	if _, token := bearer(r); token {
-		return keys
+		return bearsKey(r)
 	}
 	user, password, ok := r.BasicAuth()
 	if !ok {
@@ -77,20 +76,51 @@ func (b *basicAuth) lets(r *http.Request, keys bool) bool {
 	return known
 }
 
-// authenticateKey returns the key of a request that may hold one besides its headers. That of an Authorization header
-// counts first, then that of a Key header.
+// bearsKey reports whether a key that is valid comes as a bearer token. Where anybody may send there is none.
+func (g *gateway) bearsKey(r *http.Request) bool {
+	token, _ := bearer(r)
+	return !g.cfg.NoAuth && g.keys.Load().find([]byte(token)) != nil
+}
+
+// headerKey is the key in a header: in Authorization, else in Key.
+func headerKey(r *http.Request) (key string, given bool) {
+	if token, ok := bearer(r); ok {
+		return token, true
+	}
+	h := header(r, "Key")
+	return h, h != ""
+}
+
+// keyBeside returns the key that stands beside the body: in a header, else in the query. It is nil where none does.
+func (g *gateway) keyBeside(r *http.Request, asked asked) (*keyEntry, error) {
+	if g.cfg.NoAuth {
+		return g.anybody, nil
+	}
+	key, given := headerKey(r)
+	if !given {
+		key, given = asked.key, asked.hasKey
+	}
+	if !given {
+		return nil, nil
+	}
+	return g.find([]byte(key))
+}
+
+// authenticateKey returns the key of a request that may hold one besides its headers, which count first.
 func (g *gateway) authenticateKey(r *http.Request, key []byte, given bool) (*keyEntry, error) {
 	if g.cfg.NoAuth {
 		return g.anybody, nil
 	}
-	if token, ok := bearer(r); ok {
-		key, given = []byte(token), true
-	} else if h := header(r, "Key"); h != "" {
+	if h, ok := headerKey(r); ok {
 		key, given = []byte(h), true
 	}
 	if !given {
 		return nil, &ingest.Error{Code: http.StatusBadRequest, Message: "no key passed", Item: -1, Reason: reasonNoKey}
 	}
+	return g.find(key)
+}
+
+func (g *gateway) find(key []byte) (*keyEntry, error) {
 	k := g.keys.Load().find(key)
 	if k == nil {
 		return nil, &ingest.Error{Code: http.StatusUnauthorized, Message: "invalid key", Item: -1, Reason: reasonKey}

@@ -7,14 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fluxmetrics/fluxkit/dedup"
 	"github.com/fluxmetrics/fluxkit/flux"
 	"github.com/fluxmetrics/fluxkit/graphite"
 	"github.com/fluxmetrics/fluxkit/graphite/graphitetest"
@@ -361,4 +365,174 @@ func TestMoreThanTheQueueCanHold(t *testing.T) {
 	code, body := r.post(fmt.Sprintf(`{"key":%q,"metrics":[%s]}`, testKey, strings.Join(items, ",")))
 	require.Equal(t, 413, code, body)
 	require.EqualValues(t, 5000, r.account().Rejected["too_big"])
+}
+
+// TestLargeTelegrafBatch is what telegraf sends by default, with eleven fields a metric, and lines of that number.
+func TestLargeTelegrafBatch(t *testing.T) {
+	r := newRig(t, nil)
+	var batch, lines strings.Builder
+	ts := now()
+	for i := range 1000 {
+		fmt.Fprintf(&batch, `,{"fields":{`)
+		for k := range 11 {
+			fmt.Fprintf(&batch, `"f%d":%d,`, k, k)
+			fmt.Fprintf(&lines, "lines.h%d.f%d 1 %d\n", i, k, ts)
+		}
+		fmt.Fprintf(&batch, `"s":"text"},"name":"m","tags":{"host":"h%d"},"timestamp":%d}`, i, ts)
+	}
+	code, answer := r.do("POST", "/flux/metric_data_post", `{"metrics":[`+batch.String()[1:]+`]}`, "Key", testKey, "Telegraf", "true")
+	require.Equal(t, 204, code, answer)
+	code, answer = r.do("POST", "/flux/lines", lines.String(), "Key", testKey)
+	require.Equal(t, 204, code, answer)
+	st := r.account()
+	require.EqualValues(t, 22_000, st.Accepted)
+	require.Equal(t, map[string]uint64{"non_numeric": 1000}, st.Rejected)
+	code, answer = r.do("POST", "/flux/lines", "a 1 "+fmt.Sprint(ts)+"\n"+strings.Repeat("a\n", 300_000), "Key", testKey)
+	require.Equal(t, 413, code, answer)
+	require.Contains(t, answer, "bytes of memory, send fewer")
+}
+
+// TestLinesInRuns sends more lines at once than a small queue takes, in an order that no run may keep.
+func TestLinesInRuns(t *testing.T) {
+	noLeaks(t)
+	r := newRig(t, func(c *flux.Config) { c.Destination.Carbon.MemoryMax, c.HTTP.RoomWait = 128<<10, 20*time.Second })
+	var lines strings.Builder
+	for i := range 3000 {
+		fmt.Fprintf(&lines, "a 1 %d\n", now()-int64(i))
+	}
+	code, answer := r.do("POST", "/flux/lines", lines.String(), "Key", testKey)
+	require.Equal(t, 204, code, answer)
+	r.flush()
+	st := r.account()
+	require.EqualValues(t, 3000, st.Accepted+st.Duplicate, "now is another second now and then")
+	require.Zero(t, st.Late)
+
+	r = newRig(t, func(c *flux.Config) {
+		c.Destination, c.HTTP.RoomWait = toCarbon(nowhere, smallQueue), time.Millisecond
+		c.HTTP.Keys = []flux.Key{{Secret: testKey, Rate: 5000}}
+	})
+	long := strings.ReplaceAll(lines.String(), "a 1", strings.Repeat("long.", 20)+"name 1")
+	code, answer = r.do("POST", "/flux/lines", long, "Key", testKey)
+	require.Equal(t, 503, code)
+	require.Contains(t, answer, "points of this request were kept, send all of it again")
+	st = r.account()
+	require.Positive(t, st.Accepted)
+	require.EqualValues(t, 3000, st.Accepted+st.Rejected["full"]+st.Duplicate)
+}
+
+// hangingStore fails as one over a connection that hangs does.
+type hangingStore struct{ dedup.Store }
+
+func (hangingStore) Last(context.Context, []dedup.Mark) error {
+	return fmt.Errorf("%w: %w", dedup.ErrUnavailable, os.ErrDeadlineExceeded)
+}
+
+func TestAStoreThatHangsIsNoSlowBody(t *testing.T) {
+	r := newRig(t, func(c *flux.Config) {
+		c.Dedup.Store, c.Dedup.Away = hangingStore{&dedup.Memory{}}, flux.AwayRefuse
+	})
+	req := httptest.NewRequest("POST", "/flux/metric_data_post", strings.NewReader(single("a", now(), 1)))
+	rec := httptest.NewRecorder()
+	r.server.Handler().ServeHTTP(rec, req)
+	require.Equal(t, 503, rec.Code, rec.Body.String())
+	require.Equal(t, "1", rec.Header().Get("Retry-After"))
+	require.Contains(t, rec.Body.String(), "the dedup store does not answer")
+}
+
+// TestAskedInTheQuery has a POST's query say what its body cannot, or does not.
+func TestAskedInTheQuery(t *testing.T) {
+	r := newRig(t, func(c *flux.Config) {
+		c.HTTP.Keys = []flux.Key{{Secret: testKey}, {Secret: prefixedKey, Rights: flux.RightIngest}}
+	})
+	ts := now()
+	old := fmt.Sprintf("a 1 %d\n", ts-90_000)
+	f := func(want int, text, query, body string) {
+		t.Helper()
+		path := "/flux/lines"
+		if strings.HasPrefix(body, "{") {
+			path = "/flux/metric_data_post"
+		}
+		code, answer := r.do("POST", path+"?key="+testKey+"&"+query, body)
+		require.Equal(t, want, code, answer)
+		require.Contains(t, answer, text)
+	}
+	for _, body := range []string{fmt.Sprintf("a 1 %d\n", ts), fmt.Sprintf(`{"metric":"a","timestamp":%d,"value":1}`, ts)} {
+		for _, query := range []string{"test=true", "test=1", "test", "validate_key=true", "status=true"} {
+			f(200, "", query, body)
+		}
+		f(200, `"ingest_count":1`, "test=true", body)
+		f(200, `"ingest_count":1`, "test=true&x=%zz", body)
+		f(400, `invalid fill - \"1\" - true or false`, "fill=1", body)
+	}
+	require.Zero(t, r.account().Received)
+	f(207, "too old", "", old)
+	f(204, "", "fill=true", old)
+	f(204, "", "fill=true", fmt.Sprintf(`{"metrics":[{"metric":"b","timestamp":%d,"value":1}]}`, ts-90_000))
+	f(204, "", "fill=false&test=false", fmt.Sprintf("c 1 %d\n", ts))
+	code, answer := r.do("POST", "/flux/lines?fill=true&key="+prefixedKey, old)
+	require.Equal(t, 403, code, answer)
+	require.EqualValues(t, 3, r.account().Accepted)
+	code, answer = r.do("POST", "/flux/metric_data_post", strings.Replace(single("d", ts, 1), "{", `{"test":"false",`, 1))
+	require.Equal(t, 200, code, "as the original: "+answer)
+	require.EqualValues(t, 3, r.account().Accepted)
+}
+
+// TestTestMode answers in the form that today's Flux has.
+func TestTestMode(t *testing.T) {
+	r := newRig(t, nil)
+	ts := now()
+	const message = "metric ingestion test, no metrics were ingested only counts are reported"
+	f := func(want, method, path, body string) {
+		t.Helper()
+		code, answer := r.do(method, path, body)
+		require.Equal(t, 200, code, answer)
+		require.JSONEq(t, want, answer)
+	}
+	f(`{"namespace":"None","message":"`+message+`","ingest_count":2,"drop_count":0,"metrics":"['a.b', 'c']","dropped":"[]"}`,
+		"POST", "/flux/metric_data_post?test=true", array(testKey, ts, "a.b", "c"))
+	f(`{"namespace":"warehouse-1","message":"`+message+`","ingest_count":1,"drop_count":0,"metrics":"['a']","dropped":"[]"}`,
+		"POST", "/flux/metric_data_post", strings.Replace(array(prefixedKey, ts, "a"), "{", `{"test":true,`, 1))
+	f(`{"namespace":"warehouse-1","message":"`+message+`","ingest_count":1,"drop_count":0,"metrics":"['warehouse-1.a']","dropped":"[]"}`,
+		"GET", fmt.Sprintf("/flux/metric_data?test=true&metric=a&timestamp=%d&value=1&key=%s", ts, prefixedKey), "")
+	f(`{"namespace":"None","message":"`+message+`","ingest_count":0,"drop_count":1,"metrics":"[]","dropped":"['invalid line - \"it\\'s\" - not a name, a value and a timestamp - line 1']"}`,
+		"POST", "/flux/lines?test=true&key="+testKey, "it's\n")
+	require.Zero(t, r.account().Received)
+}
+
+func TestPathsAndMethods(t *testing.T) {
+	r := newRig(t, nil)
+	for _, path := range []string{"//flux/metric_data_post", "/flux//metric_data_post", "/./metric_data_post", "/x/../flux/metric_data_post"} {
+		code, answer := r.do("POST", path, single("a"+strings.ReplaceAll(path, "/", "_"), now(), 1))
+		require.Equal(t, 204, code, path+answer)
+	}
+	code, answer := r.do("POST", "/flux//metric_data_post/", single("a", now(), 1))
+	require.Equal(t, 404, code)
+	require.Contains(t, answer, "no such path")
+	for _, path := range []string{"/healthz", "/flux/readyz", "/metrics"} {
+		req := httptest.NewRequest("POST", path, nil)
+		rec := httptest.NewRecorder()
+		r.server.Handler().ServeHTTP(rec, req)
+		require.Equal(t, 405, rec.Code, path)
+		require.Equal(t, "GET, HEAD", rec.Header().Get("Allow"))
+		require.Contains(t, rec.Body.String(), "takes GET")
+		code, _ = r.do("HEAD", path, "")
+		require.Equal(t, 200, code)
+	}
+}
+
+// TestAllLeftOut warns when nothing of a request was good.
+func TestAllLeftOut(t *testing.T) {
+	f := func(level, lines string) {
+		t.Helper()
+		var mu sync.Mutex
+		var log bytes.Buffer
+		r := newRig(t, func(c *flux.Config) { c.Logger = slog.New(slog.NewTextHandler(lockedWriter{&mu, &log}, nil)) })
+		code, _ := r.do("POST", "/flux/lines", lines, "Key", testKey)
+		require.Equal(t, 207, code)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Contains(t, log.String(), "level="+level+` msg="points of a request were left out"`)
+	}
+	f("WARN", "bad\nworse\n")
+	f("INFO", fmt.Sprintf("bad\na 1 %d\n", now()))
 }

@@ -1,7 +1,10 @@
 package flux
 
 import (
+	"fmt"
 	"net/http"
+	"path"
+	"strings"
 )
 
 // newHandlers makes what serves HTTP: the gateway, and for those who have none the status alone.
@@ -23,16 +26,46 @@ func (s *Server) newHandlers() error {
 		g.populateRoutes(mux)
 	}
 	s.statusRoutes(mux)
-	s.gateway, s.handler = g, mux
+	s.gateway, s.handler = g, cleaned(mux)
 	return nil
+}
+
+// cleaned serves a path with empty or dotted elements as the one that it stands for. A mux would redirect, which clients
+// that send points do not follow.
+func cleaned(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := r.URL.Path; strings.Contains(p, "//") || strings.Contains(p, "/.") {
+			clean := path.Clean("/" + p)
+			if strings.HasSuffix(p, "/") && clean != "/" {
+				clean += "/"
+			}
+			u := *r.URL
+			u.Path, u.RawPath = clean, ""
+			r = r.WithContext(r.Context())
+			r.URL = &u
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // statusRoutes puts on mux what operators ask. None of it tells a metric's name, an address or a key.
 func (s *Server) statusRoutes(mux *http.ServeMux) {
 	metrics := s.metricsHandler()
 	for _, prefix := range []string{"/flux", ""} {
-		mux.HandleFunc("GET "+prefix+"/healthz", healthz)
-		mux.HandleFunc("GET "+prefix+"/readyz", s.readyz)
-		mux.Handle("GET "+prefix+"/metrics", metrics)
+		mux.Handle(prefix+"/healthz", toRead(http.HandlerFunc(healthz)))
+		mux.Handle(prefix+"/readyz", toRead(http.HandlerFunc(s.readyz)))
+		mux.Handle(prefix+"/metrics", toRead(metrics))
 	}
+}
+
+// toRead lets GET and HEAD through to h.
+func toRead(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			reply(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s takes GET, not %s", r.URL.Path, r.Method))
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }

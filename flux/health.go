@@ -48,6 +48,7 @@ func (s *Server) Ready(ctx context.Context) error {
 type readiness struct {
 	Status       string          `json:"status"` // "ok" or "unavailable"
 	Reason       string          `json:"reason,omitempty"`
+	Warning      string          `json:"warning,omitempty"`
 	Destinations []destinationUp `json:"destinations"`
 }
 
@@ -77,10 +78,23 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 			s.log.Warn("not ready: new points would be refused", "error", err)
 		}
 	}
+	if s.gateway != nil {
+		body.Warning = s.gateway.warning()
+	}
 	for _, d := range s.door.out.stats() {
 		body.Destinations = append(body.Destinations, destinationUp{
 			Name: d.Name, Tenant: d.Tenant, Required: d.Required, Up: !d.Down, Pending: d.Pending, OldestSeconds: d.Oldest.Seconds(),
 		})
 	}
 	replyJSON(w, code, body)
+}
+
+// warning tells that large requests find no memory, which is no reason to send none: small ones do, and those whose key
+// stands in a header mostly do.
+func (g *gateway) warning() string {
+	at, now := g.busy.Load(), g.door.now().UnixNano()
+	if at == 0 || now-at > int64(busyFor) {
+		return ""
+	}
+	return "in the last 10 seconds requests of more than 16 KiB were refused, since others took the memory for them"
 }

@@ -16,17 +16,16 @@ import (
 // in few bytes, and each naming becomes a copy in the queue. A small queue makes it less.
 const chunkBytes = 256 << 10
 
-// chunkFor is chunkBytes, or what a record of every destination's queue may hold, with a margin.
-func chunkFor(plans []plan) int {
-	chunk := int64(chunkBytes)
+// chunkFor is the size given, or what a record of every destination's queue may hold, with a margin.
+func chunkFor(plans []plan, most int64) int {
 	for _, p := range plans {
 		for i := range p.outlets {
 			if bound, _ := p.outlets[i].bound(); bound > 0 {
-				chunk = min(chunk, bound/4)
+				most = min(most, bound/4)
 			}
 		}
 	}
-	return int(chunk)
+	return int(most)
 }
 
 // input is a bound listener and what serves it.
@@ -48,7 +47,7 @@ func (s *Server) bind() error {
 		s.inputs = append(s.inputs, in)
 	}
 	if p := s.cfg.Populate; p != nil && p.Listen != "" {
-		in, err := s.bindHTTP("populate", p.Listen, s.gateway.populateMux(), s.cfg.HTTP.TLS, s.cfg.HTTP.MaxConns)
+		in, err := s.bindHTTP("populate", p.Listen, cleaned(s.gateway.populateMux()), s.cfg.HTTP.TLS, s.cfg.HTTP.MaxConns)
 		if err != nil {
 			return err
 		}
@@ -101,8 +100,12 @@ func (s *Server) bindHTTP(name, addr string, handler http.Handler, secure *tls.C
 	if secure != nil {
 		serve = func(srv *http.Server) error { return srv.ServeTLS(l, "", "") }
 	}
+	// HTTP/2 would put hundreds of requests in one connection: connections alone are what is counted.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	srv := &http.Server{
-		Handler: handler, TLSConfig: secure, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		Protocols: &protocols,
+		Handler:   handler, TLSConfig: secure, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 		WriteTimeout:   readTimeout + s.cfg.longestWait() + answerTimeout,
 		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}

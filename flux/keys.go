@@ -19,7 +19,7 @@ type Rights uint8
 // The rights. A key has RightIngest and RightFill unless it says otherwise.
 const (
 	RightIngest   Rights = 1 << iota // send points
-	RightFill                        // mark points as a fill, which no age and no high-water mark keeps out
+	RightFill                        // send points as a fill, which no age and no high-water mark keeps out
 	RightPopulate                    // have history fetched
 )
 
@@ -64,8 +64,8 @@ type Key struct {
 	// Rate is how many points a second the key may send on average, with a second's worth at once and a single request
 	// beyond that; more is answered 429. 0 means no limit.
 	Rate float64
-	// MaxPoints and MaxBody bound one request, in points and in decoded bytes, within what HTTPConfig's do. 0 means
-	// HTTPConfig's.
+	// MaxPoints and MaxBody bound one request, in points and in decoded bytes, within what HTTPConfig's do. MaxPoints
+	// counts telegraf's fields and lines too. 0 means HTTPConfig's.
 	MaxPoints int
 	MaxBody   int64
 	// MaxMetrics bounds the distinct names that the key may use in the life of the server. A name counts once it was
@@ -162,7 +162,6 @@ func newKeyTable(keys []Key, h *HTTPConfig, former *keyTable) *keyTable {
 		e := &keyEntry{Key: k, digest: t.digest([]byte(k.Secret))}
 		e.Secret = ""
 		e.Rights = orDefault(e.Rights, RightIngest|RightFill)
-		e.MaxPoints = orDefault(e.MaxPoints, h.MaxPoints)
 		e.MaxBody = orDefault(e.MaxBody, h.MaxBody)
 		e.MaxMetrics = orDefault(e.MaxMetrics, h.KeyMaxMetrics)
 		var old keyEntry
@@ -197,6 +196,13 @@ func (t *keyTable) find(secret []byte) *keyEntry {
 		return e
 	}
 	return nil
+}
+
+// giveBack is for n points of those taken that were refused after all.
+func (k *keyEntry) giveBack(n int) {
+	if k.rate != nil {
+		k.rate.give(n, k.Rate)
+	}
 }
 
 // take takes n points from what the key may send, and returns 0, or how long it must wait.

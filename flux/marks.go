@@ -1,7 +1,10 @@
 package flux
 
 import (
+	"context"
+	"math"
 	"runtime"
+	"time"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
 	"github.com/fluxmetrics/fluxkit/graphite"
@@ -42,8 +45,7 @@ func (s *settler) settled(pts []graphite.Point, tags []byte) {
 		if !s.ready() {
 			runtime.Goexit()
 		}
-		// The filter remembers what the store did not take, and the server's ticker tries again.
-		_ = s.door.filter.Done(s.door.life, marks)
+		s.door.done(marks)
 	}
 	clear(s.marks)
 }
@@ -60,5 +62,64 @@ func (s *settler) ready() bool {
 		return true
 	case <-s.door.life.Done():
 		return false
+	}
+}
+
+// raiseWait is how long delivery waits for the store to take marks.
+const raiseWait = 200 * time.Millisecond
+
+// done tells the filter of points that a required destination has, or gave up, and has their marks raised. When the store
+// does not take them soon they are due, and from then on the ticker raises all, until it has: delivery does not wait.
+func (d *door) done(marks []dedup.Mark) {
+	switch {
+	case d.instant:
+		_ = d.filter.Done(d.life, marks)
+	case d.store.behind.Load() || d.store.away() != nil:
+		d.store.behind.Store(true)
+		_ = d.filter.Done(ended, marks)
+	default:
+		ctx, cancel := context.WithTimeout(d.life, raiseWait)
+		defer cancel()
+		if err := d.filter.Done(ctx, marks); err != nil {
+			d.store.behind.Store(true)
+			d.store.suspect()
+		}
+	}
+}
+
+// retryMarks raises, every second, the marks that the store did not take at once.
+func (d *door) retryMarks(ctx context.Context) {
+	t := time.NewTicker(retryEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		err := d.raiseAll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		d.store.behind.Store(err != nil)
+		d.store.failing.Store(err != nil)
+		if err != nil {
+			d.store.suspect()
+			d.log.Warn("marks cannot be raised; they are kept and tried again", "error", err)
+		}
+	}
+}
+
+// raiseAll raises the marks that wait for it, until none is left or the store fails.
+func (d *door) raiseAll(ctx context.Context) error {
+	for left := int64(math.MaxInt64); ; {
+		if err := d.filter.Retry(ctx); err != nil {
+			return err
+		}
+		now := d.filter.Stats().Unraised
+		if now == 0 || now >= left {
+			return nil
+		}
+		left = now
 	}
 }

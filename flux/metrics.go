@@ -7,6 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/fluxmetrics/fluxkit/flux/backfill"
 )
 
 // Collector returns the server's account for Prometheus, to be registered wherever the caller likes; those of several
@@ -25,6 +27,7 @@ var (
 	descAccepted  = desc("points_accepted_total", "Points kept for delivery.")
 	descDuplicate = desc("points_duplicate_total", "Points discarded as delivered before, or pending.")
 	descLate      = desc("points_late_total", "Points discarded as older than their metric's high-water mark.")
+	descUnjudged  = desc("points_unjudged_total", "Points among the accepted that the dedup store was not there to judge.")
 	descRejected  = desc("points_rejected_total", "Points rejected.", "reason")
 	descUnread    = desc("requests_unread_total", "Requests that could not be read as points.", "reason")
 
@@ -44,18 +47,32 @@ var (
 	descLetterBytes   = desc("dead_letter_bytes", "Size of the dead-letter file.")
 	descLetterDropped = desc("dead_letter_dropped_total", "Points that the bound of the dead-letter file cost.")
 
+	descStoreUp      = desc("dedup_store_up", "1 unless the dedup store does not answer, or does not take marks.")
 	descPendingMarks = desc("dedup_pending_points", "Accepted points that the filter waits for.")
 	descUnraised     = desc("dedup_unraised_marks", "High-water marks on their way to the store, or waiting for it.")
 	descEvicted      = desc("dedup_evicted_points_total", "Pending points that the filter forgot to make room.")
+
+	descJobs         = desc("populate_jobs", "Jobs for history that have not ended: queued, running, or waiting after a failure.", "state")
+	descJobsPending  = desc("populate_jobs_pending", "Jobs for history that have not ended, of all states.")
+	descJobsAccepted = desc("populate_jobs_accepted_total", "Jobs for history that were accepted.")
+	descJobsEnded    = desc("populate_jobs_ended_total", "Jobs for history that have ended: done, failed or cancelled.", "state")
+	descPopSent      = desc("populate_points_sent_total", "Points of history that were confirmed.")
+	descPopResent    = desc("populate_points_resent_total", "Points among them that had been sent before, unconfirmed.")
+	descPopRestored  = desc("populate_live_points_restored_total", "Live points sent once more, since history for their minute was under way.")
+	descFetches      = desc("populate_fetches_total", "Requests for history to other servers.")
+	descFetchErrors  = desc("populate_fetch_errors_total", "Requests among them without an answer that could be used.")
+	descFetchedBytes = desc("populate_fetched_bytes_total", "Size of their answers, after decompression.")
 )
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descReceived, descAccepted, descDuplicate, descLate, descRejected, descUnread,
+		descReceived, descAccepted, descDuplicate, descLate, descUnjudged, descRejected, descUnread,
 		descDestUp, descDestAccepted, descDestRecovered, descDestDelivered, descDestAssumed, descDestResent,
 		descDestGivenUp, descDestDropped, descDestPending, descDestBytes, descDestOldest,
-		descLetterPoints, descLetterBytes, descLetterDropped, descPendingMarks, descUnraised, descEvicted,
+		descLetterPoints, descLetterBytes, descLetterDropped, descStoreUp, descPendingMarks, descUnraised, descEvicted,
+		descJobs, descJobsPending, descJobsAccepted, descJobsEnded, descPopSent, descPopResent, descPopRestored,
+		descFetches, descFetchErrors, descFetchedBytes,
 	} {
 		out <- d
 	}
@@ -78,6 +95,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	count(descAccepted, st.Accepted)
 	count(descDuplicate, st.Duplicate)
 	count(descLate, st.Late)
+	count(descUnjudged, st.Unjudged)
 	for reason, n := range st.Rejected {
 		count(descRejected, n, reason)
 	}
@@ -86,7 +104,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for i := range st.Destinations {
 		d := &st.Destinations[i]
-		gauge(descDestUp, up(d), d.Name, d.Tenant)
+		gauge(descDestUp, oneUnless(d.Down), d.Name, d.Tenant)
 		count(descDestAccepted, d.Accepted, d.Name, d.Tenant)
 		count(descDestRecovered, d.Recovered, d.Name, d.Tenant)
 		count(descDestDelivered, d.Delivered, d.Name, d.Tenant)
@@ -109,14 +127,36 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if f := c.s.door.filter; f != nil {
 		fs := f.Stats()
+		gauge(descStoreUp, oneUnless(st.StoreDown))
 		gauge(descPendingMarks, float64(fs.Pending))
 		gauge(descUnraised, float64(fs.Unraised))
 		count(descEvicted, fs.Evicted)
 	}
+	if ps, ok := c.s.PopulateStats(); ok {
+		tellPopulate(ps, count, gauge)
+	}
 }
 
-func up(d *DestinationStats) float64 {
-	if d.Down {
+// tellPopulate tells of the jobs for history.
+func tellPopulate(ps backfill.Stats, count func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	for state, n := range ps.Jobs {
+		gauge(descJobs, float64(n), string(state))
+	}
+	gauge(descJobsPending, float64(ps.Pending))
+	count(descJobsAccepted, ps.Accepted)
+	for state, n := range ps.Ended {
+		count(descJobsEnded, n, string(state))
+	}
+	count(descPopSent, ps.Sent)
+	count(descPopResent, ps.Resent)
+	count(descPopRestored, ps.Restored)
+	count(descFetches, ps.Fetches)
+	count(descFetchErrors, ps.FetchErrors)
+	count(descFetchedBytes, ps.FetchedBytes)
+}
+
+func oneUnless(down bool) float64 {
+	if down {
 		return 0
 	}
 	return 1

@@ -62,6 +62,9 @@ func (s *Server) reportsOf(o *outlet, gate <-chan struct{}, first bool) reports 
 		t := &settler{door: s.door, gate: gate}
 		r.recovered, r.delivered, r.failed = t.recovered, t.settled, t.settled
 	}
+	if live := s.door.live; live != nil { // a process that was killed, or lost its power, may not have noted all
+		r.recovered = both(r.recovered, func(pts []graphite.Point, _ []byte) { live.Note(pts) })
+	}
 	if t := s.door.tracer; t != nil && first {
 		r.recovered, r.delivered, r.failed = both(r.recovered, t.recovered), both(r.delivered, t.delivered), both(r.failed, t.givenUp)
 	}

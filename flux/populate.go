@@ -48,6 +48,12 @@ type PopulateConfig struct {
 	Fetch backfill.FetchConfig
 }
 
+// Behind reports whether a metric's last datapoint is older than its frequency and 300 s, backfill.Grace, so that its
+// history is to be fetched. A zero last is behind.
+func Behind(last, now time.Time, frequency time.Duration) bool {
+	return backfill.Behind(last, now, frequency)
+}
+
 // jobsDir is the directory of jobs in Config.SpoolDir. No destination can have this name.
 const jobsDir = "populate.jobs"
 
@@ -103,14 +109,34 @@ func (c *Config) populateCarbon() *graphite.ClientConfig {
 	return nil
 }
 
+// watchJobs has the door tell of what is accepted of metrics that have a job. Called before the destinations are open, it
+// lets points count that their spools held.
+func (s *Server) watchJobs() error {
+	if s.cfg.Populate == nil || s.door.live != nil {
+		return nil
+	}
+	s.door.live = &backfill.Live{}
+	if s.cfg.SpoolDir == "" {
+		return nil
+	}
+	if err := s.door.live.Load(filepath.Join(s.cfg.SpoolDir, jobsDir)); err != nil {
+		return fmt.Errorf("%w: Populate: %w", ErrSpool, err)
+	}
+	return nil
+}
+
 // openPopulate starts the jobs, once the filter knows of all pending points.
 func (s *Server) openPopulate() error {
 	p := s.cfg.Populate
 	if p == nil {
+		s.warnOfJobs()
 		return nil
 	}
+	if err := s.watchJobs(); err != nil {
+		return err
+	}
 	cfg := backfill.Config{
-		Future: s.futureLimit(), Live: &backfill.Live{}, Rate: p.Rate, CurrentMinute: p.CurrentMinute,
+		Future: s.futureLimit(), Live: s.door.live, Rate: p.Rate, CurrentMinute: p.CurrentMinute,
 		CreateWait: p.CreateWait, Verify: p.Verify, Fetch: p.Fetch, Now: s.cfg.Now, Logger: s.log,
 	}
 	for _, text := range p.Allow {
@@ -143,7 +169,6 @@ func (s *Server) openPopulate() error {
 		return configError("Populate.Carbon: %w", err)
 	}
 	cfg.Sink = done.sink
-	s.door.live = cfg.Live
 	if done.Manager, err = backfill.New(cfg); err != nil {
 		_ = done.sink.Close(ended)
 		if cfg.Dir != "" {
@@ -153,6 +178,30 @@ func (s *Server) openPopulate() error {
 	}
 	s.populate, s.gateway.populate = done, done
 	return nil
+}
+
+// warnOfJobs tells of the jobs in the spool that nobody goes on with.
+func (s *Server) warnOfJobs() {
+	if s.cfg.SpoolDir == "" {
+		return
+	}
+	dir := filepath.Join(s.cfg.SpoolDir, jobsDir)
+	n, err := backfill.Unfinished(dir)
+	if err != nil {
+		s.log.Warn("populate jobs of an earlier run cannot be read", "dir", dir, "error", err)
+	}
+	if n > 0 {
+		s.log.Warn("populate jobs of an earlier run have not ended, and nobody goes on with them: name their sources with --populate-allow ORIGIN, or remove the directory",
+			"jobs", n, "dir", dir)
+	}
+}
+
+// PopulateStats returns the account of the jobs that fetch history. ok is false without Config.Populate.
+func (s *Server) PopulateStats() (st backfill.Stats, ok bool) {
+	if s.populate == nil {
+		return backfill.Stats{}, false
+	}
+	return s.populate.Stats(), true
 }
 
 // closePopulate stops the jobs where they are, before the destinations end. What they sent and have not seen confirmed
@@ -202,8 +251,8 @@ func (s *Server) noteFetched(j backfill.Status) {
 	null := j.Sent == 0 && j.NewestNull && j.Newest.After(j.Accepted.Add(-nullWithin))
 	known := !j.Since.IsZero() && j.Accepted.Sub(j.Since) < recently
 	var err error
-	if null {
-		mark := dedup.Mark{Metric: []byte(j.Metric), Timestamp: j.Newest.UnixMilli(), Value: math.NaN()}
+	if at, ok := nullMark(j); null && ok {
+		mark := dedup.Mark{Metric: []byte(j.Metric), Timestamp: at.UnixMilli(), Value: math.NaN()}
 		err = s.door.filter.Raise(ctx, []dedup.Mark{mark})
 	}
 	target := ""
@@ -215,4 +264,18 @@ func (s *Server) noteFetched(j backfill.Status) {
 	if err != nil {
 		s.log.Warn("Skyline's keys could not be written for a populate job", "job", j.ID, "metric", j.Metric, "error", err)
 	}
+}
+
+// nullMark is the time of the mark without a value that Skyline notes for a series which has never had one. A metric that
+// has a mark, or datapoints, lives: its next point would be a duplicate. So would a live point of the minute in which the
+// job was accepted, which such a mark therefore lies before. ok is false where there is none to be noted.
+func nullMark(j backfill.Status) (at time.Time, ok bool) {
+	if j.Samples > 0 || !j.Since.IsZero() {
+		return at, false
+	}
+	at = j.Newest
+	if last := j.Accepted.Truncate(time.Minute).Add(-time.Minute); at.After(last) {
+		at = last
+	}
+	return at, true
 }

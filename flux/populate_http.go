@@ -33,7 +33,17 @@ func (g *gateway) populateRoutes(mux *http.ServeMux) {
 				reply(w, http.StatusMethodNotAllowed, r.URL.Path+" takes GET and POST, not "+r.Method)
 			}
 		})
-		mux.HandleFunc(prefix+populatePath+"/{id}", g.only(http.MethodGet, g.populateGet))
+		mux.HandleFunc(prefix+populatePath+"/{id}", func(w http.ResponseWriter, r *http.Request) {
+			switch r.Method {
+			case http.MethodGet:
+				g.only(http.MethodGet, g.populateGet)(w, r)
+			case http.MethodDelete:
+				g.only(http.MethodDelete, g.populateCancel)(w, r)
+			default:
+				w.Header().Set("Allow", "GET, DELETE")
+				reply(w, http.StatusMethodNotAllowed, r.URL.Path+" takes GET and DELETE, not "+r.Method)
+			}
+		})
 	}
 }
 
@@ -118,10 +128,14 @@ func (g *gateway) populateRequest(w http.ResponseWriter, r *http.Request) (*back
 	return req, key, wrong
 }
 
-// populateMay holds a request against its key: the prefix, and the names that it may use.
+// populateMay holds a request against its key: the prefix, and the names that it may use, of which one that is refused for
+// another reason takes none.
 func (g *gateway) populateMay(req *backfill.Request, key *keyEntry) error {
 	if err := req.Under(key.Prefix); err != nil {
 		return forbidden(err.(*backfill.RequestError).Message())
+	}
+	if err := g.populate.Check(req); err != nil {
+		return err
 	}
 	if key.names != nil && !key.names.use([]byte(req.Metric), key.MaxMetrics) {
 		return forbidden("over quota - this key may use " + strconv.Itoa(key.MaxMetrics) + " metrics, and this is another one")
@@ -167,19 +181,58 @@ func (k *keyEntry) sees(s backfill.Status) bool {
 	return (&backfill.Request{Metric: s.Metric}).Under(k.Prefix) == nil
 }
 
-// populateGet tells how a job stands.
-func (g *gateway) populateGet(w http.ResponseWriter, r *http.Request) {
+// populateJob finds the job that a request names. Where it is not to be seen the request is answered.
+func (g *gateway) populateJob(w http.ResponseWriter, r *http.Request) (s backfill.Status, ok bool) {
 	key, err := g.populateKey(r, "")
 	if err != nil {
 		g.fail(w, r, err)
+		return s, false
+	}
+	s, ok = g.populate.Get(r.PathValue("id"))
+	if ok = ok && key.sees(s); !ok {
+		noSuchJob(w)
+	}
+	return s, ok
+}
+
+func noSuchJob(w http.ResponseWriter) {
+	reply(w, http.StatusNotFound, "no such job - it never was, or ended long ago, or belongs to others")
+}
+
+// populateGet tells how a job stands.
+func (g *gateway) populateGet(w http.ResponseWriter, r *http.Request) {
+	if s, ok := g.populateJob(w, r); ok {
+		replyJSON(w, http.StatusOK, s)
+	}
+}
+
+// populateCancel ends a job, and tells how it stands: 200 once it has ended, 202 while it is being ended. One that has
+// ended before stays as it was. What is confirmed stays.
+func (g *gateway) populateCancel(w http.ResponseWriter, r *http.Request) {
+	s, ok := g.populateJob(w, r)
+	if !ok {
 		return
 	}
-	s, ok := g.populate.Get(r.PathValue("id"))
-	if !ok || !key.sees(s) {
-		reply(w, http.StatusNotFound, "no such job - it never was, or ended long ago, or belongs to others")
+	err := g.populate.Cancel(s.ID)
+	if errors.Is(err, backfill.ErrNoJob) { // it was forgotten meanwhile
+		noSuchJob(w)
 		return
 	}
-	replyJSON(w, http.StatusOK, s)
+	if err != nil {
+		g.populateRefuse(w, r, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), g.populate.wait)
+	defer cancel()
+	s, err = g.populate.Wait(ctx, s.ID)
+	switch {
+	case err == nil:
+		replyJSON(w, http.StatusOK, s)
+	case errors.Is(err, backfill.ErrNoJob):
+		noSuchJob(w)
+	default:
+		replyJSON(w, http.StatusAccepted, s)
+	}
 }
 
 // populateList tells how all jobs stand that the key may see.

@@ -70,6 +70,10 @@ func (s *source) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
+	if strings.Contains(q.Get("target"), "gone") {
+		http.NotFound(w, r)
+		return
+	}
 	from, _ := strconv.ParseInt(q.Get("from"), 10, 64)
 	until, _ := strconv.ParseInt(q.Get("until"), 10, 64)
 	points := [][2]any{}
@@ -424,6 +428,36 @@ func TestPopulateResumes(t *testing.T) {
 	require.Len(t, entries, 2, "carbon and populate.jobs")
 }
 
+// A live point that a spool still holds is known to the jobs that go on, even if nobody had time to note it.
+func TestPopulateKnowsWhatTheSpoolHolds(t *testing.T) {
+	src := newSource(t)
+	src.stalled = make(chan struct{})
+	spool := t.TempDir()
+	with := func(c *flux.Config) { c.SpoolDir = spool }
+	r := populating(t, src, with)
+	id := r.submit(src.request("a", selfKey))
+	r.carbon.Pickle().Refuse()
+	at := time.Now().Unix()/60*60 - 1800
+	code, text := r.post(fmt.Sprintf(`{"metric": "a", "timestamp": %d, "value": -1, "key": %q}`, at, selfKey))
+	require.Equal(t, 204, code, text)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = r.server.Close(ctx)
+	trail := filepath.Join(spool, "populate.jobs", id+".trail")
+	require.FileExists(t, trail)
+	require.NoError(t, os.Truncate(trail, 0)) // the power went before it was on the disk
+	src.set(func() { close(src.stalled); src.stalled = nil })
+	r = populating(t, src, with)
+	s := r.job(id, isDone)
+	require.EqualValues(t, 1, s.SkippedLive)
+	r.flush()
+	for _, p := range r.carbon.Points("a") {
+		if int64(p.Timestamp) == at {
+			require.EqualValues(t, -1, p.Value)
+		}
+	}
+}
+
 // What is live is left alone, and the mark does not pass what is pending.
 func TestPopulateBesideLivePoints(t *testing.T) {
 	src := newSource(t)
@@ -514,13 +548,112 @@ func TestPopulateSkylineKeys(t *testing.T) {
 		member, err := mini.IsMember("vista.fetcher.unique_metrics", "null")
 		return err == nil && member
 	}, patience, time.Millisecond)
+	before := s.Accepted.Truncate(time.Minute).Add(-time.Minute)
+	if s.Newest.Before(before) {
+		before = s.Newest
+	}
 	text, _ = mini.Get("flux.last.vista.n")
-	require.Equal(t, fmt.Sprintf("[%d, None]", s.Newest.Unix()), text)
+	require.Equal(t, fmt.Sprintf("[%d, None]", before.Unix()), text, "before the minute at hand, whose live point may be yet to come")
 
 	mini.Close()
 	code, message := r.do("POST", "/flux/populate_metric", src.request("vista.c", selfKey))
 	require.Equal(t, 503, code)
 	require.Contains(t, message, "dedup store")
+}
+
+// A metric whose source has nothing newer than its live points is not null: its next live point is none that was there.
+func TestPopulateLeavesTheMarkOfALiveMetric(t *testing.T) {
+	src := newSource(t)
+	mini := miniredis.RunT(t)
+	store, err := dedup.NewRedis("redis://"+mini.Addr(), dedup.RedisOptions{})
+	require.NoError(t, err)
+	defer store.Close()
+	r := populating(t, src, func(c *flux.Config) {
+		c.Dedup.Store, c.Populate.SkylineKeys = store, true
+	})
+	send := func(at int64) {
+		t.Helper()
+		code, text := r.post(fmt.Sprintf(`{"metric": "vista.n", "timestamp": %d, "value": 1, "key": %q}`, at, selfKey))
+		require.Equal(t, 204, code, text)
+		r.flush()
+	}
+	at := time.Now().Unix() / 60 * 60
+	send(at - 60)
+	nulls := src.request("vista.n", selfKey, "remote_target", "null", "fetch_resolution_urls", []string{src.URL + "/render/?from=-1h&target=null"})
+	s := r.job(r.submit(nulls), isDone)
+	require.True(t, s.NewestNull)
+	require.Eventually(t, func() bool {
+		member, err := mini.IsMember("vista.fetcher.unique_metrics", "null")
+		return err == nil && member
+	}, patience, time.Millisecond)
+	text, _ := mini.Get("flux.last.vista.n")
+	require.Equal(t, fmt.Sprintf("[%d, 1.0]", at-60), text)
+	send(at)
+	require.Zero(t, r.server.Stats().Duplicate)
+	require.Len(t, r.carbon.Points("vista.n"), 2)
+}
+
+// A minute whose samples have no finite mean harms no answer.
+func TestPopulateOfWhatOverflows(t *testing.T) {
+	src := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		until, _ := strconv.ParseInt(q.FormValue("until"), 10, 64)
+		at := until/60*60 - 600
+		fmt.Fprintf(w, `[{"target": "a", "datapoints": [[1, %d], [1.7e308, %d], [1.7e308, %d]]}]`, at-60, at, at+30)
+	}))
+	defer src.Close()
+	r := populating(t, &source{Server: src}, func(c *flux.Config) { c.SpoolDir = t.TempDir() })
+	s := r.job(r.submit((&source{Server: src}).request("inf.a", selfKey, "fetch_resolution_urls", []string{src.URL + "/render/?from=-1h&target=a"})), isDone)
+	require.EqualValues(t, 1, s.Sent)
+	require.EqualValues(t, 1, s.Overflows)
+	code, text := r.do("GET", "/flux/populate_metric", "", "Key", selfKey)
+	require.Equal(t, 200, code)
+	require.Contains(t, text, s.ID)
+	require.Len(t, r.carbon.Points("inf.a"), 1)
+}
+
+// What is refused for another reason uses up none of the names of a key.
+func TestPopulateRefusalsUseNoName(t *testing.T) {
+	src := newSource(t)
+	r := populating(t, src, nil)
+	for i := range 3 {
+		for want, url := range map[int]string{403: "http://127.0.0.1:1/render/?target=a", 400: src.URL + "/render/?target=a&from=soon"} {
+			code, text := r.do("POST", "/flux/populate_metric", src.request(fmt.Sprintf("team.x%d", i), teamKey, "fetch_resolution_urls", []string{url}))
+			require.Equal(t, want, code, text)
+			require.NotContains(t, text, "over quota")
+		}
+	}
+	r.submit(src.request("team.a", teamKey))
+	r.submit(src.request("team.b", teamKey))
+}
+
+// Jobs that nobody goes on with are told of.
+func TestPopulateJobsThatNobodyGoesOnWith(t *testing.T) {
+	src := newSource(t)
+	src.stalled = make(chan struct{})
+	spool := t.TempDir()
+	var log bytes.Buffer
+	with := func(c *flux.Config) { c.SpoolDir, c.Logger = spool, slog.New(slog.NewTextHandler(&log, nil)) }
+	r := populating(t, src, with)
+	r.submit(src.request("a", selfKey))
+	r.submit(src.request("b", selfKey))
+	require.NoError(t, r.server.Close(soon(t)))
+	log.Reset()
+	r = populating(t, src, func(c *flux.Config) { with(c); c.Populate = nil })
+	require.NoError(t, r.server.Close(soon(t)))
+	require.Contains(t, log.String(), "level=WARN")
+	require.Contains(t, log.String(), "--populate-allow")
+	require.Contains(t, log.String(), "jobs=2")
+	log.Reset()
+	with2 := func(c *flux.Config) { c.SpoolDir, c.Logger, c.Populate = t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)), nil }
+	require.NoError(t, populating(t, src, with2).server.Close(soon(t)))
+	require.NotContains(t, log.String(), "populate")
+}
+
+func TestBehind(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	require.False(t, flux.Behind(now.Add(-360*time.Second), now, time.Minute))
+	require.True(t, flux.Behind(now.Add(-361*time.Second), now, time.Minute))
+	require.True(t, flux.Behind(time.Time{}, now, time.Minute))
 }
 
 // The local Graphite tells what is missing where there is no mark, and a new metric is created first.
@@ -548,6 +681,97 @@ func TestPopulateAsksTheLocalGraphite(t *testing.T) {
 	require.Empty(t, s.Note)
 	require.Greater(t, len(r.carbon.Points("new")), 1440, "one point went first")
 	require.NoError(t, local.server.Close(soon(t)))
+}
+
+// A job can be ended by who may have history fetched, under the key's prefix. What is confirmed stays.
+func TestPopulateCancel(t *testing.T) {
+	noLeaks(t)
+	src := newSource(t)
+	r := populating(t, src, func(c *flux.Config) { c.Populate.Rate = 100 })
+	running := r.submit(src.request("team.a", teamKey))
+	sent := r.job(running, func(s backfill.Status) bool { return s.Sent > 0 })
+	require.Equal(t, backfill.Running, sent.State)
+	other := r.submit(src.request("other.a", selfKey))
+
+	for name, c := range map[string]struct {
+		id, key string
+		code    int
+		text    string
+	}{
+		"no key":            {running, "", 401, "no key passed"},
+		"without the right": {running, noRightsKey, 403, "the right populate"},
+		"others' job":       {other, teamKey, 404, "belongs to others"},
+		"no job":            {"none", selfKey, 404, "no such job"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var header []string
+			if c.key != "" {
+				header = []string{"Key", c.key}
+			}
+			code, text := r.do("DELETE", "/flux/populate_metric/"+c.id, "", header...)
+			require.Equal(t, c.code, code, text)
+			require.Contains(t, text, c.text)
+		})
+	}
+	answer := r.ask("POST", "/flux/populate_metric/"+running, "", "Key", selfKey)
+	require.Equal(t, 405, answer.StatusCode)
+	require.Equal(t, "GET, DELETE", answer.Header.Get("Allow"))
+
+	code, text := r.do("DELETE", "/flux/populate_metric/"+running, "", "Authorization", "Bearer "+teamKey)
+	require.Equal(t, 200, code, text)
+	var s backfill.Status
+	require.NoError(t, json.Unmarshal([]byte(text), &s))
+	require.Equal(t, backfill.Cancelled, s.State)
+	require.GreaterOrEqual(t, s.Sent, sent.Sent)
+	require.Less(t, s.Sent, int64(1440))
+	require.GreaterOrEqual(t, int64(len(r.carbon.Points("team.a"))), s.Sent, "what is confirmed stays")
+	again, text := r.do("DELETE", "/populate_metric/"+running+"?key="+selfKey, "")
+	require.Equal(t, 200, again)
+	require.Contains(t, text, `"cancelled"`)
+	require.Equal(t, backfill.Cancelled, r.job(running, func(s backfill.Status) bool { return s.State.Ended() }).State)
+	require.NotEqual(t, running, r.submit(src.request("team.a", teamKey)), "the metric can be asked for again")
+	st, ok := r.server.PopulateStats()
+	require.True(t, ok)
+	require.EqualValues(t, 1, st.Ended[backfill.Cancelled])
+	require.NoError(t, r.server.Close(soon(t)))
+}
+
+// The jobs' account stands beside the others.
+func TestPopulateMetrics(t *testing.T) {
+	src := newSource(t)
+	r := populating(t, src, func(c *flux.Config) { c.StatusListen = "127.0.0.1:0" })
+	r.run()
+	s := r.job(r.submit(src.request("a", selfKey)), isDone)
+	at := func(target string) any { return []string{src.URL + "/render/?from=-1h&target=" + target} }
+	failed := r.job(r.submit(src.request("fails", selfKey, "fetch_resolution_urls", at("gone"))), func(s backfill.Status) bool { return s.State.Ended() })
+	require.Equal(t, backfill.Failed, failed.State)
+	src.set(func() { src.stalled = make(chan struct{}) })
+	defer func() { close(src.stalled) }()
+	r.submit(src.request("hangs", selfKey, "fetch_resolution_urls", at("a")))
+	require.Eventually(t, func() bool { return src.requests() == s.Fetched+2 }, patience, time.Millisecond)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + r.server.Addr("status").String() + "/metrics")
+	require.NoError(t, err)
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	for _, line := range []string{
+		`flux_populate_jobs{state="queued"} 0`, `flux_populate_jobs{state="running"} 1`, `flux_populate_jobs{state="waiting"} 0`,
+		`flux_populate_jobs_pending 1`, `flux_populate_jobs_accepted_total 3`,
+		`flux_populate_jobs_ended_total{state="done"} 1`, `flux_populate_jobs_ended_total{state="failed"} 1`, `flux_populate_jobs_ended_total{state="cancelled"} 0`,
+		fmt.Sprintf(`flux_populate_points_sent_total %d`, s.Sent), `flux_populate_points_resent_total 0`, `flux_populate_live_points_restored_total 0`,
+	} {
+		require.Contains(t, string(text), line+"\n")
+	}
+	st, ok := r.server.PopulateStats()
+	require.True(t, ok)
+	require.Contains(t, string(text), fmt.Sprintf("flux_populate_fetches_total %d\n", s.Fetched+2))
+	require.Contains(t, string(text), "flux_populate_fetch_errors_total 1\n")
+	require.Contains(t, string(text), fmt.Sprintf("flux_populate_fetched_bytes_total %v\n", float64(st.FetchedBytes)))
+	require.Greater(t, st.FetchedBytes, uint64(8640*15), "a value every ten seconds")
+
+	_, ok = newRig(t, nil).server.PopulateStats()
+	require.False(t, ok)
 }
 
 // Jobs stop before the destinations, at once, whatever they wait for.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -72,10 +71,10 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, chunk: chunkFor(plans), door: &door{
+	s := &Server{cfg: cfg, log: cfg.Logger, chunk: chunkFor(plans, chunkBytes), door: &door{
 		now: cfg.Now, log: cfg.Logger, maxFuture: cfg.Dedup.MaxFutureCarbon,
 		away: cfg.Dedup.Away, awayWait: cfg.Dedup.AwayWait, bypass: cfg.Dedup.Bypass,
-		turn: make(chan struct{}, 1), opened: make(chan struct{}),
+		turn: make(chan struct{}, 1), opened: make(chan struct{}), store: presence{doubt: make(chan struct{}, 1)},
 	}}
 	s.closing, s.beginClose = context.WithCancel(context.Background())
 	s.door.life, s.stop = context.WithCancel(context.Background())
@@ -94,7 +93,14 @@ func New(cfg Config) (*Server, error) {
 		s.abandon()
 		return nil, err
 	}
+	if s.gateway != nil {
+		s.gateway.chunk = chunkFor(plans, gatewayChunk)
+	}
 	if err := s.bind(); err != nil {
+		s.abandon()
+		return nil, err
+	}
+	if err := s.watchJobs(); err != nil { // before the spools tell what they hold
 		s.abandon()
 		return nil, err
 	}
@@ -107,7 +113,10 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	if s.door.filter != nil {
-		s.background.Go(func() { s.retryMarks(s.door.life) })
+		s.background.Go(func() { s.door.retryMarks(s.door.life) })
+		if !s.door.instant {
+			s.background.Go(func() { s.door.watchStore(s.door.life) })
+		}
 	}
 	if cfg.SelfMetrics.Prefix != "" {
 		before := s.selfFigures()
@@ -140,36 +149,6 @@ func (s *Server) futureLimit() time.Duration {
 		return 0
 	}
 	return max(limit, s.cfg.Dedup.MaxFutureCarbon)
-}
-
-// retryMarks raises, once the store is back, the marks that it did not take.
-func (s *Server) retryMarks(ctx context.Context) {
-	t := time.NewTicker(retryEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-		if err := s.raiseAll(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("marks cannot be raised; they are kept and tried again", "error", err)
-		}
-	}
-}
-
-// raiseAll raises the marks that wait for it, until none is left or the store fails.
-func (s *Server) raiseAll(ctx context.Context) error {
-	for left := int64(math.MaxInt64); ; {
-		if err := s.door.filter.Retry(ctx); err != nil {
-			return err
-		}
-		now := s.door.filter.Stats().Unraised
-		if now == 0 || now >= left {
-			return nil
-		}
-		left = now
-	}
 }
 
 // Handler serves the gateway's HTTP API, for mounting in a server of one's own. It is nil when Config.HTTP is.

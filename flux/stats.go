@@ -8,6 +8,11 @@ type Stats struct {
 	Duplicate uint64
 	Late      uint64
 	Rejected  map[string]uint64 // by reason
+	// Unjudged counts those of the accepted points that the dedup store was not there to judge, under AwayDeliver: some of
+	// them may be delivered twice.
+	Unjudged uint64
+	// StoreDown is true while the dedup store does not answer, or does not take marks.
+	StoreDown bool
 	// Unread counts requests that could not be read as points, by reason: what they held is in no other sum.
 	Unread map[string]uint64
 

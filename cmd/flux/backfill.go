@@ -16,7 +16,7 @@ import (
 type backfillCmd struct {
 	Target []string `arg:"" optional:"" placeholder:"METRIC" help:"What to fetch: of a Graphite the name of a metric, a glob such as 'servers.*.cpu', or a target with functions; of a Prometheus a selector or another expression. With --file: the metrics to take, all by default."`
 
-	Graphite   string `group:"source" xor:"source" placeholder:"URL" help:"Fetch from that Graphite, such as http://old.example:8080."`
+	Graphite   string `group:"source" xor:"source" placeholder:"URL" help:"Fetch from that Graphite, such as http://old.example:8080. Users and passwords in the URL are refused."`
 	Prometheus string `group:"source" xor:"source" placeholder:"URL" help:"Fetch from that Prometheus, such as http://prometheus.example:9090."`
 	File       string `group:"source" xor:"source" placeholder:"FILE" help:"Read a file: lines of carbon, METRIC VALUE TIMESTAMP, or CSV if its name ends in .csv. CSV has a row of names first, of which one is timestamp, time, date or datetime; with the names metric and value each row is a point, otherwise each further column is a metric."`
 	TimeZone   string `group:"source" default:"UTC" placeholder:"ZONE" help:"Zone of times in a CSV file that name none, such as Europe/Berlin."`
@@ -28,7 +28,7 @@ type backfillCmd struct {
 
 	As           string `group:"to" placeholder:"NAME" help:"Name here of what is fetched, if it is one metric. Default: as it is there."`
 	Prefix       string `group:"to" placeholder:"PREFIX" help:"Put before every name here, with a dot."`
-	Missing      string `group:"to" enum:"known,render,all" default:"known" placeholder:"WHAT" help:"known: send what is newer than the metric's mark in --dedup, or without one than its newest datapoint in --render, and everything where neither knows; render: send what is null in --render; all: send everything."`
+	Missing      string `group:"to" enum:"known,render,all" default:"known" placeholder:"WHAT" help:"known: send what is newer than the metric's mark in --dedup, which knows nothing of points that a gateway has accepted and not delivered yet, or without a mark than its newest datapoint in --render, and everything where neither knows; render: send what is null in --render; all: send everything."`
 	IfBehind     bool   `group:"to" help:"Leave metrics alone whose newest datapoint is no older than --frequency and 5 minutes, by --dedup and --render."`
 	Frequency    span   `group:"to" default:"1m" placeholder:"TIME" help:"How often metrics get a datapoint, for --if-behind."`
 	Render       string `group:"to" placeholder:"URL" help:"The Graphite that is filled, such as http://127.0.0.1:8080: it tells what is missing, and when a new metric is there."`
@@ -59,8 +59,12 @@ func (c *backfillCmd) Help() string {
   flux backfill 'up{job="web"}' --prometheus http://prom.example:9090 --as prom.web.up --from 15d --carbon 127.0.0.1:2004
   flux backfill --file report.csv --prefix reports --carbon 127.0.0.1:2004
 
-One value a minute is made of what is fetched, their mean. Marks in --dedup rise as history is delivered. While a
-gateway with the same store takes points of the same metrics, have it fetched there: POST /flux/populate_metric.`
+One value a minute is made of what is fetched, their mean. Marks in --dedup rise as history is delivered. The store has
+marks alone: what a running gateway has accepted and not delivered yet is known to that gateway only. So history may be
+written over such points, and a mark may rise past them. While a gateway with the same store takes points of the same
+metrics, have their history fetched there: POST /flux/populate_metric.
+
+A source that asks for a password needs a proxy before it that adds it: there is no option for that.`
 }
 
 // backfillPlan is what a run has checked and worked out before it begins.

@@ -50,7 +50,7 @@ type fileSource struct {
 
 // openFile reads --file and serves it.
 func (c *backfillCmd) openFile(p *backfillPlan) error {
-	r := fileReader{cmd: c, metrics: map[string][]fileSample{}, from: p.from, until: p.until}
+	r := c.fileReader(p.from, p.until)
 	if err := r.read(); err != nil {
 		return fmt.Errorf("--file: %w", err)
 	}
@@ -161,11 +161,19 @@ type fileReader struct {
 	from, until int64
 	metrics     map[string][]fileSample
 	names       map[string]string // as they stand in the file, to those here
+	spelt       map[string]string // those here, to the first as it stands in the file
 	parser      ingest.Parser
 	samples     int
 	outside     int
 	bad         []error
 	wrong       int
+}
+
+func (c *backfillCmd) fileReader(from, until int64) *fileReader {
+	return &fileReader{
+		cmd: c, from: from, until: until,
+		metrics: map[string][]fileSample{}, names: map[string]string{}, spelt: map[string]string{},
+	}
 }
 
 func (r *fileReader) read() error {
@@ -174,7 +182,6 @@ func (r *fileReader) read() error {
 		return err
 	}
 	defer f.Close()
-	r.names = map[string]string{}
 	if strings.EqualFold(filepath.Ext(r.cmd.File), ".csv") {
 		err = r.csv(f)
 	} else {
@@ -203,17 +210,10 @@ func (r *fileReader) add(name string, at int64, value float64) error {
 	}
 	local, known := r.names[name]
 	if !known {
-		full, err := r.parser.Name([]byte(name), "")
-		if err == nil {
-			local, err = r.cmd.localName(string(full))
+		var err error
+		if local, err = r.name(name); err != nil {
+			return err
 		}
-		if err != nil {
-			return fmt.Errorf("%.200q is no name of a metric: %w", name, err)
-		}
-		if r.cmd.As != "" && len(r.names) > 0 {
-			return errors.New("--as names one metric, and the file has several: use --prefix")
-		}
-		r.names[name] = local
 	}
 	if at < r.from || at >= r.until {
 		r.outside++
@@ -224,6 +224,35 @@ func (r *fileReader) add(name string, at int64, value float64) error {
 	}
 	r.metrics[local] = append(r.metrics[local], fileSample{at, value})
 	return nil
+}
+
+// name is the name here of one that has not been seen yet. Two of the file that would be one here are refused, unless they
+// are one to Graphite as well, which does not heed the order of tags.
+func (r *fileReader) name(name string) (string, error) {
+	full, err := r.parser.Name([]byte(name), "")
+	local := ""
+	if err == nil {
+		local, err = r.cmd.localName(string(full))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%.200q is no name of a metric: %w", name, err)
+	}
+	if r.cmd.As != "" && len(r.names) > 0 {
+		return "", errors.New("--as names one metric, and the file has several: use --prefix")
+	}
+	series := func(s string) string {
+		if one, err := graphite.NormaliseSeries(s); err == nil {
+			return one
+		}
+		return s
+	}
+	if other, taken := r.spelt[local]; !taken {
+		r.spelt[local] = name
+	} else if series(other) != series(name) {
+		return "", fmt.Errorf("%.200q and %.200q would both be %s here: rename one of them in the file", other, name, local)
+	}
+	r.names[name] = local
+	return local, nil
 }
 
 // lines reads carbon's lines.
@@ -277,7 +306,6 @@ func (r *fileReader) csv(f io.Reader) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		line, _ := in.FieldPos(0)
 		if parse := (*csv.ParseError)(nil); errors.As(err, &parse) {
 			r.refuse(parse.Line, parse.Err)
 			continue
@@ -286,6 +314,7 @@ func (r *fileReader) csv(f io.Reader) error {
 			return err
 		}
 		if err := columns.take(r, row, zone); err != nil {
+			line, _ := in.FieldPos(0)
 			r.refuse(line, err)
 		}
 	}
@@ -326,6 +355,11 @@ func csvColumns(row []string) (*columns, error) {
 	}
 	if c.metric >= 0 && c.value < 0 {
 		return nil, errors.New("the first row names a column metric, and none value")
+	}
+	for i, name := range c.names {
+		if c.metric < 0 && name != "" && slices.Contains(c.names[:i], name) {
+			return nil, fmt.Errorf("the first row has two columns %.200s: rename one of them", name)
+		}
 	}
 	return c, nil
 }

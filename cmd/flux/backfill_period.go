@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -10,6 +11,9 @@ import (
 )
 
 const minuteMS = int64(60_000)
+
+// maxArchives is how many --resolutions there can be.
+const maxArchives = 50
 
 // archiveMargin is how much later than the end of an archive a slice begins: a metric may wait for its turn, and what lies
 // before the end is answered from a coarser archive, all of it.
@@ -25,8 +29,14 @@ func (c *backfillCmd) period(p *backfillPlan) error {
 		}
 		p.until = min(p.until, p.now.UnixMilli())
 	}
-	if c.File == "" && c.MinuteAtHand == "skip" {
+	switch {
+	case c.File == "" && c.MinuteAtHand == "skip":
 		p.until = p.until / minuteMS * minuteMS
+	case c.Prometheus != "": // its slices are whole seconds long
+		p.until = p.until / 1000 * 1000
+	}
+	if n := len(c.Resolutions); n > maxArchives {
+		return fmt.Errorf("--resolutions: %d of them, at most %d", n, maxArchives)
 	}
 	oldest := p.now
 	for _, text := range c.Resolutions {
@@ -95,7 +105,7 @@ var whenForms = []string{
 }
 
 // parseInstant reads a time, and returns Unix milliseconds. Numbers are seconds, or milliseconds where seconds would lie
-// beyond the year 5000.
+// beyond the year 5000. A time of the zone's clocks that they show twice, or never, is refused.
 func parseInstant(text string, zone *time.Location) (int64, error) {
 	text = strings.TrimSpace(text)
 	if f, err := strconv.ParseFloat(text, 64); err == nil {
@@ -107,11 +117,51 @@ func parseInstant(text string, zone *time.Location) (int64, error) {
 		}
 	}
 	for _, form := range whenForms {
-		if t, err := time.ParseInLocation(form, text, zone); err == nil && t.Unix() >= 0 {
-			return t.UnixMilli(), nil
+		t, err := time.ParseInLocation(form, text, zone)
+		if err != nil || t.Unix() < 0 {
+			continue
 		}
+		if !strings.Contains(form, "Z07:00") {
+			if err := checkClock(form, text, t); err != nil {
+				return 0, err
+			}
+		}
+		return t.UnixMilli(), nil
 	}
 	return 0, fmt.Errorf("%.60q is no time: Unix seconds, 2026-01-31, 2026-01-31 12:00:00 or 2026-01-31T12:00:00Z", text)
+}
+
+// checkClock returns an error if the clocks of a zone do not show text, of that form, just once. at is what it was read
+// as: one of the two times that it can be, or near where it would be. No file is trusted to be in the order of time, by
+// which two hours of one name could be told apart.
+func checkClock(form, text string, at time.Time) error {
+	wall, err := time.ParseInLocation(form, text, time.UTC)
+	if err != nil {
+		return err
+	}
+	begins, ends := at.ZoneBounds()
+	shown, last := 0, math.MinInt
+	var ways []string
+	for _, t := range []time.Time{begins.Add(-time.Second), at, ends} {
+		_, offset := t.Zone()
+		if t.Sub(at).Abs() > 25*time.Hour || offset == last { // another change of clocks, or none
+			continue
+		}
+		last = offset
+		meant := wall.Add(-time.Duration(offset) * time.Second).In(time.FixedZone("", offset))
+		if _, there := meant.In(at.Location()).Zone(); there == offset {
+			shown++
+		}
+		ways = append(ways, meant.Format(time.RFC3339Nano))
+	}
+	rule := "comes twice in %s, whose clocks go back then"
+	switch shown {
+	case 1:
+		return nil
+	case 0:
+		rule = "does not exist in %s, whose clocks go forward then"
+	}
+	return fmt.Errorf("%s "+rule+": write %s, whichever is meant, or all times in UTC", text, at.Location(), strings.Join(ways, " or "))
 }
 
 // parseWhen is parseInstant for an option, which may also say now, or how long ago.

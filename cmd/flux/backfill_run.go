@@ -37,7 +37,7 @@ func (p *backfillPlan) newest(ctx context.Context, metric string) (time.Time, er
 		}
 	}
 	if p.local != nil {
-		ms, ok, err := p.local.Last(ctx, metric, p.now)
+		ms, ok, err := p.local.Last(ctx, metric, p.now, nil)
 		if err != nil || !ok {
 			return time.Time{}, err
 		}

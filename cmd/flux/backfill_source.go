@@ -45,8 +45,15 @@ func (c *backfillCmd) openSource(p *backfillPlan) error {
 		s.base, s.kind = c.Prometheus, backfill.Prometheus
 	}
 	p.source = s
-	_, err := s.origin()
-	return err
+	if _, err := s.origin(); err != nil {
+		return err
+	}
+	for _, target := range c.Target { // before the first of them is begun
+		if _, err := s.urls(history{Target: target}); err != nil {
+			return fmt.Errorf("%s: %w", target, err)
+		}
+	}
+	return nil
 }
 
 // remoteSource is a Graphite or a Prometheus.
@@ -65,7 +72,10 @@ func (s *remoteSource) origin() (backfill.Origin, error) {
 	if err != nil {
 		return backfill.Origin{}, err
 	}
-	u.Path, u.RawPath, u.RawQuery = "", "", ""
+	if u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return backfill.Origin{}, fmt.Errorf("--%s: the URL goes on after its path: leave out what begins with ? or #", s.kind)
+	}
+	u.Path, u.RawPath = "", ""
 	o, err := backfill.ParseOrigin(u.String())
 	if err != nil {
 		return o, fmt.Errorf("--%s: %w", s.kind, err)
@@ -187,11 +197,7 @@ func (s *remoteSource) find(ctx context.Context, glob string) ([]string, error) 
 func (s *remoteSource) urls(h history) ([]string, error) {
 	bounds := s.plan.bounds(time.Now())
 	if s.kind == backfill.Prometheus {
-		o := backfill.SliceOptions{HostType: s.kind, BaseURL: s.base, Target: h.Target, Now: time.UnixMilli(s.plan.until)}
-		for _, at := range bounds[:len(bounds)-1] {
-			o.Resolutions = append(o.Resolutions, strconv.FormatInt((s.plan.until-at+999)/1000, 10)+"s")
-		}
-		return s.prometheus(o)
+		return s.prometheus(h, bounds)
 	}
 	u, err := url.Parse(s.base)
 	if err != nil {
@@ -208,30 +214,63 @@ func (s *remoteSource) urls(h history) ([]string, error) {
 	return out, nil
 }
 
-// prometheus returns slices that end just before a minute begins, so that each minute is whole in one of them: a range
-// takes what is at its end.
-func (s *remoteSource) prometheus(o backfill.SliceOptions) ([]string, error) {
-	slices, err := backfill.Slices(o)
+const (
+	maxQueries = 100               // that a job makes for a metric
+	querySpan  = 11_000 * minuteMS // of a query that asks for a value a minute
+)
+
+// prometheus returns slices that end just before the next one begins, so that each minute is whole in one of them: a
+// query takes what is at its end. The parts of a slice of an expression end at a minute of their own.
+func (s *remoteSource) prometheus(h history, bounds []int64) ([]string, error) {
+	o := backfill.SliceOptions{HostType: s.kind, BaseURL: s.base, Target: h.Target, Now: time.UnixMilli(s.plan.until)}
+	for _, at := range bounds[:len(bounds)-1] {
+		o.Resolutions = append(o.Resolutions, wholeSeconds(s.plan.until-at)+"s")
+	}
+	urls, err := backfill.Slices(o)
 	if err != nil {
 		return nil, err
 	}
-	for i, text := range slices {
+	for i, text := range urls {
 		u, err := url.Parse(text)
 		if err != nil {
 			return nil, err
 		}
-		q := u.Query()
-		name, before := "end", int64(1000)
-		if q.Has("time") {
-			name, before = "time", 1
+		q, name := u.Query(), "time"
+		if !q.Has(name) {
+			name = "end"
+			if err := s.checkQueries(); err != nil {
+				return nil, err
+			}
 		}
-		at, err := strconv.ParseInt(q.Get(name), 10, 64)
+		sec, err := strconv.ParseInt(q.Get(name), 10, 64)
 		if err != nil {
 			return nil, err
 		}
-		q.Set(name, seconds(at*1000-before))
-		u.RawQuery = q.Encode()
-		slices[i] = u.String()
+		if at := sec * 1000; slices.Contains(bounds, at) {
+			q.Set(name, seconds(at-1))
+			u.RawQuery = q.Encode()
+			urls[i] = u.String()
+		}
 	}
-	return slices, nil
+	return urls, nil
+}
+
+// checkQueries returns an error if the period is too long for an expression, with what to type instead. Archives may end
+// anywhere and cost a query more each, so that a period that is not too long once is never.
+func (s *remoteSource) checkQueries() error {
+	from, until := s.plan.from, s.plan.until
+	most := (maxQueries - int64(len(s.plan.archives))) * querySpan
+	if until-from <= most {
+		return nil
+	}
+	var parts []string
+	for at := from; at < until; at += most {
+		part := "--from " + stamp(at)
+		if s.cmd.Until != "" || at+most < until {
+			part += " --until " + stamp(min(at+most, until))
+		}
+		parts = append(parts, part)
+	}
+	return fmt.Errorf("%s to %s is too long for an expression, which is fetched in queries of %d minutes, and a run makes at most %d of them for a metric. Run it in parts, the oldest first: %s",
+		stamp(from), stamp(until), querySpan/minuteMS, maxQueries, strings.Join(parts, ", then "))
 }

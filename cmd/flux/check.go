@@ -68,8 +68,9 @@ func listens(cfg flux.Config) (out []listen) {
 	return out
 }
 
-// describe writes what cfg runs, without secrets.
-func describe(w io.Writer, cfg flux.Config) {
+// describe writes what a setup runs, without secrets.
+func describe(w io.Writer, with *setup) {
+	cfg := with.Config
 	for _, in := range listens(cfg) {
 		tls := ""
 		if in.name == "http" && cfg.HTTP.TLS != nil {
@@ -79,6 +80,9 @@ func describe(w io.Writer, cfg flux.Config) {
 	}
 	if cfg.HTTP != nil {
 		fmt.Fprintf(w, "from   %s\n", describeAccess(cfg.HTTP))
+	}
+	if with.judges != "" {
+		fmt.Fprintf(w, "judge  %s\n", with.judges)
 	}
 	for i, d := range append([]flux.Destination{cfg.Destination}, cfg.Also...) {
 		what := ""

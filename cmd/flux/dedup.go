@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,11 +20,19 @@ import (
 	"github.com/fluxmetrics/fluxkit/flux/ingest"
 )
 
+// redisOptions are for getting into a Redis.
+type redisOptions struct {
+	DedupPasswordFile string `group:"dedup" placeholder:"FILE" help:"File that holds the password of Redis, so that it is not on the command line."`
+	DedupCA           string `group:"dedup" name:"dedup-ca" placeholder:"FILE" help:"PEM file of the authorities that may have signed the certificate of Redis, for rediss://; the system's by default."`
+	DedupCert         string `group:"dedup" placeholder:"FILE" help:"PEM file of the certificate to show to Redis."`
+	DedupKey          string `group:"dedup" placeholder:"FILE" help:"PEM file of that certificate's key. Default: it stands in --dedup-cert too."`
+}
+
 // storeOptions name the store of marks in a Redis.
 type storeOptions struct {
-	DedupPasswordFile string `group:"dedup" placeholder:"FILE" help:"File that holds the password of Redis, so that it is not on the command line."`
-	DedupTTL          span   `group:"dedup" name:"dedup-ttl" placeholder:"TIME" help:"Have Redis forget a metric's mark TIME after it was last raised: 1h is what today's Skyline uses. Default: never."`
-	SkylineHash       bool   `group:"dedup" help:"Write the hash flux.last.metric_data too, in which today's Skyline looks first, where Redis does not have it yet. One that exists is always written."`
+	redisOptions
+	DedupTTL    span `group:"dedup" name:"dedup-ttl" placeholder:"TIME" help:"Have Redis forget a metric's mark TIME after it was last raised: 1h is what today's Skyline uses. That is said of the string keys flux.last.METRIC alone: fields of the hash flux.last.metric_data stay. Default: never."`
+	SkylineHash bool `group:"dedup" help:"Write the hash flux.last.metric_data too, in which today's Skyline looks first, where Redis does not have it yet. One that exists is always written. Nothing here ever removes fields of it but flux dedup rm, so that it grows with every metric there was."`
 }
 
 // dedupOptions say which points are discarded as repeated or late.
@@ -44,15 +55,23 @@ type dedupOptions struct {
 func (o storeOptions) openStore(store string, memory *dedup.Memory) (dedup.Store, func(), error) {
 	nothing := func() {}
 	switch store {
-	case "", "off":
+	case "", "off", "memory":
+		if _, err := o.tls(store); err != nil {
+			return nil, nil, err
+		}
+		if store == "memory" {
+			return memory, nothing, nil
+		}
 		return nil, nothing, nil
-	case "memory":
-		return memory, nothing, nil
+	}
+	secure, err := o.tls(store)
+	if err != nil {
+		return nil, nil, err
 	}
 	if o.DedupTTL > 0 && o.DedupTTL < span(time.Second) {
 		return nil, nil, errors.New("--dedup-ttl is less than a second")
 	}
-	opts := dedup.RedisOptions{TTL: time.Duration(o.DedupTTL), SkylineHash: o.SkylineHash}
+	opts := dedup.RedisOptions{TLS: secure, TTL: time.Duration(o.DedupTTL), SkylineHash: o.SkylineHash}
 	if o.DedupPasswordFile != "" {
 		password, err := readPassword(o.DedupPasswordFile)
 		if err != nil {
@@ -65,6 +84,66 @@ func (o storeOptions) openStore(store string, memory *dedup.Memory) (dedup.Store
 		return nil, nil, fmt.Errorf("--dedup: use memory, off, or the URL of a Redis: %w", err)
 	}
 	return r, func() { r.Close() }, nil
+}
+
+// tls is the TLS configuration towards Redis, nil for Go's default.
+func (o redisOptions) tls(store string) (*tls.Config, error) {
+	if o.DedupCA+o.DedupCert+o.DedupKey == "" {
+		return nil, nil
+	}
+	if !strings.HasPrefix(strings.ToLower(store), "rediss:") {
+		return nil, errors.New("--dedup-ca, --dedup-cert and --dedup-key are for a Redis with TLS: --dedup rediss://HOST:PORT")
+	}
+	return tlsFiles{"--dedup-", o.DedupCA, o.DedupCert, o.DedupKey}.config()
+}
+
+// describe is the store for people, without secrets.
+func (o storeOptions) describe(store string) string {
+	u, err := url.Parse(store)
+	if err != nil {
+		return "(not shown)"
+	}
+	u.User = nil
+	var with []string
+	if strings.EqualFold(u.Scheme, "rediss") {
+		with = append(with, "TLS, verified by "+cmp.Or(o.DedupCA, "the system's authorities"))
+		if o.DedupCert != "" {
+			with = append(with, "certificate "+o.DedupCert)
+		}
+	}
+	if o.DedupTTL > 0 {
+		with = append(with, fmt.Sprintf("string keys forgotten after %v", time.Duration(o.DedupTTL)))
+	}
+	if o.SkylineHash {
+		with = append(with, "Skyline's hash")
+	}
+	return strings.Join(append([]string{u.String()}, with...), ", ")
+}
+
+// describe is what is judged, where marks are, and what happens when they cannot be read, for people.
+func (o dedupOptions) describe(bypass []string) string {
+	what := "HTTP points"
+	if o.DedupInputs == "all" {
+		what = "points of all inputs"
+	}
+	if len(bypass) > 0 {
+		what += " save under " + strings.Join(bypass, ", ")
+	}
+	switch o.Dedup {
+	case "off":
+		return "nothing: repeated and late points are delivered"
+	case "memory":
+		where := fmt.Sprintf("in memory, at most %d metrics", o.DedupMaxMetrics)
+		if o.DedupFile != "" {
+			where += ", saved in " + o.DedupFile
+		}
+		return fmt.Sprintf("%s by marks %s; late points: %s", what, where, o.Late)
+	}
+	away := o.DedupAway
+	if away == "hold" {
+		away = fmt.Sprintf("hold, an HTTP request for at most %v", time.Duration(o.DedupAwayWait))
+	}
+	return fmt.Sprintf("%s by marks in %s; late points: %s\n        while it is away: %s", what, o.storeOptions.describe(o.Dedup), o.Late, away)
 }
 
 // apply puts the options in the setup.
@@ -95,6 +174,7 @@ func (o dedupOptions) apply(s *setup) error {
 		}
 		bypass = append(bypass, prefix)
 	}
+	s.judges = o.describe(bypass)
 	s.Dedup = flux.DedupConfig{
 		Off: store == nil, Store: store, AllInputs: o.DedupInputs == "all", Bypass: bypass, LateDeliver: o.Late == "deliver",
 		Away:     map[string]flux.Away{"hold": flux.AwayHold, "deliver": flux.AwayDeliver, "refuse": flux.AwayRefuse}[o.DedupAway],

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -199,4 +202,104 @@ func TestDedupCommandRefused(t *testing.T) {
 	f(`"soon" is not a Unix time in seconds`, "set", "a", "soon", "--dedup", "redis://h")
 	f(`"1700000000000" is not a Unix time`, "set", "a", "1700000000000", "--dedup", "redis://h")
 	f(`"nan" is not a finite value`, "set", "a", "1=nan", "--dedup", "redis://h")
+}
+
+// TestRedisWithACertificateOfItsOwn has a Redis whose authority the system does not know, and which asks for a
+// certificate too.
+func TestRedisWithACertificateOfItsOwn(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	newCertificate(t, file("server.pem"), file("server.key"))
+	clients := x509.NewCertPool()
+	clients.AddCert(newCertificate(t, file("client.pem"), file("client.key")))
+	newCertificate(t, file("other.pem"), file("other.key"))
+	pair, err := tls.LoadX509KeyPair(file("server.pem"), file("server.key"))
+	require.NoError(t, err)
+	server, err := miniredis.RunTLS(&tls.Config{
+		Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients,
+	})
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	url := "rediss://" + server.Addr()
+	args := []string{"--dedup-ca", file("server.pem"), "--dedup-cert", file("client.pem"), "--dedup-key", file("client.key")}
+
+	o := fluxRun(append([]string{"dedup", "set", "web.load", "1478021700=1", "--dedup", url}, args...)...)
+	require.Equal(t, exitOK, o.code, o.stderr)
+	value, err := server.Get("flux.last.web.load")
+	require.NoError(t, err)
+	require.Equal(t, "[1478021700, 1.0]", value)
+	for _, lacking := range [][]string{
+		{}, {"--dedup-ca", file("server.pem")}, {"--dedup-cert", file("client.pem"), "--dedup-key", file("client.key")},
+		{"--dedup-ca", file("other.pem"), "--dedup-cert", file("client.pem"), "--dedup-key", file("client.key")},
+		{"--dedup-ca", file("server.pem"), "--dedup-cert", file("other.pem"), "--dedup-key", file("other.key")},
+	} {
+		o = fluxRun(append([]string{"dedup", "get", "web.load", "--dedup", url}, lacking...)...)
+		require.Equal(t, exitFailed, o.code, lacking)
+		require.Contains(t, o.stderr, "store unavailable")
+	}
+
+	carbon := graphitetest.Run(t)
+	var log buffer
+	s, end := startServer(t, &log, append([]string{"--no-auth", "--max-age=0", "--carbon", carbon.PickleAddr, "--dedup", url}, args...)...)
+	postTo(t, s, "web.load", 1478021700)
+	require.EqualValues(t, 1, s.Stats().Duplicate)
+	require.NoError(t, s.Close(t.Context()))
+	require.NoError(t, end())
+}
+
+func TestRedisCertificatesRefused(t *testing.T) {
+	dir := t.TempDir()
+	newCertificate(t, filepath.Join(dir, "cert"), filepath.Join(dir, "key"))
+	cert, secret := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	commands := map[string][]string{
+		"serve": {"serve", "--no-auth", "--check-config"}, "forward": {"forward", "-t", "x", "--check-config"}, "dedup": {"dedup", "get", "a"},
+	}
+	for name, command := range commands {
+		t.Run(name, func(t *testing.T) {
+			f := func(want string, args ...string) {
+				t.Helper()
+				o := fluxRun(append(slices.Clone(command), args...)...)
+				require.Equal(t, exitUsage, o.code, o.stdout)
+				require.Contains(t, o.stderr, want)
+			}
+			f("--dedup rediss://HOST:PORT", "--dedup", "redis://h", "--dedup-ca", cert)
+			f("--dedup rediss://HOST:PORT", "--dedup", "unix:///s", "--dedup-cert", cert)
+			f("--dedup-ca: open /no/such/file", "--dedup", "rediss://h", "--dedup-ca", "/no/such/file")
+			f("holds no PEM certificate", "--dedup", "rediss://h", "--dedup-ca", secret)
+			f("--dedup-key without --dedup-cert", "--dedup", "rediss://h", "--dedup-key", secret)
+			f("--dedup-cert, --dedup-key: ", "--dedup", "rediss://h", "--dedup-cert", cert)
+			if name == "serve" {
+				f("--dedup rediss://HOST:PORT", "--dedup-ca", cert)
+			} else if name == "dedup" {
+				f("--dedup rediss://HOST:PORT", "--dedup-file", cert, "--dedup-ca", cert)
+			}
+		})
+	}
+}
+
+func TestCheckConfigTellsOfDedup(t *testing.T) {
+	dir := t.TempDir()
+	cert, secret := filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	newCertificate(t, cert, secret)
+	f := func(want string, args ...string) {
+		t.Helper()
+		o := fluxRun(append(args, "--check-config")...)
+		require.Equal(t, exitOK, o.code, o.stderr)
+		require.Contains(t, o.stdout, "\njudge  "+want+"\n")
+		require.NotContains(t, o.stdout+o.stderr, "hunter2")
+	}
+	serve := func(args ...string) []string { return append([]string{"serve", "--no-auth"}, args...) }
+	f("HTTP points by marks in memory, at most 1000000 metrics; late points: discard", serve()...)
+	f("HTTP points by marks in memory, at most 5 metrics, saved in "+filepath.Join(dir, "marks")+"; late points: deliver",
+		serve("--dedup-max-metrics=5", "--dedup-file", filepath.Join(dir, "marks"), "--late=deliver")...)
+	f("nothing: repeated and late points are delivered", serve("--dedup=off")...)
+	f("HTTP points by marks in redis://h:6379/2; late points: discard\n        while it is away: hold, an HTTP request for at most 5s",
+		serve("--dedup", "redis://me:hunter2@h:6379/2")...)
+	f("points of all inputs save under raw, x.y by marks in rediss://h, TLS, verified by "+cert+", certificate "+cert+
+		", string keys forgotten after 1h0m0s, Skyline's hash; late points: discard\n        while it is away: refuse",
+		serve("--dedup", "rediss://:hunter2@h", "--dedup-ca", cert, "--dedup-cert", cert, "--dedup-key", secret, "--dedup-ttl=1h",
+			"--skyline-hash", "--dedup-away=refuse", "--dedup-inputs=all", "--dedup-bypass=raw", "--dedup-bypass=x.y.")...)
+	f("HTTP points by marks in unix:///run/r.sock?db=1; late points: discard\n        while it is away: deliver",
+		serve("--dedup", "unix://:hunter2@/run/r.sock?db=1", "--dedup-away=deliver")...)
+	f("points of all inputs by marks in rediss://h, TLS, verified by the system's authorities", "forward", "-t", "x", "--dedup", "rediss://h")
 }

@@ -37,8 +37,9 @@ type forwardCmd struct {
 
 	keystoneOptions
 
-	Dedup             string `group:"dedup" default:"off" placeholder:"STORE" help:"Discard repeated and late points by the newest delivered timestamp of each metric, kept in memory, redis://… or unix:///path; off by default, since Blueflood needs no order."`
-	DedupPasswordFile string `group:"dedup" placeholder:"FILE" help:"File that holds the password of Redis, so that it is not on the command line."`
+	Dedup string `group:"dedup" default:"off" placeholder:"STORE" help:"Discard repeated and late points by the newest delivered timestamp of each metric, kept in memory, redis://… or unix:///path; off by default, since Blueflood needs no order."`
+
+	redisOptions
 
 	pipelineOptions
 	runOptions
@@ -96,12 +97,16 @@ func (c *forwardCmd) config(s *setup) error {
 	if err := c.apply(s, base); err != nil {
 		return err
 	}
-	store, closeStore, err := storeOptions{DedupPasswordFile: c.DedupPasswordFile}.openStore(c.Dedup, &dedup.Memory{})
+	marks := storeOptions{redisOptions: c.redisOptions}
+	store, closeStore, err := marks.openStore(c.Dedup, &dedup.Memory{})
 	if err != nil {
 		return err
 	}
 	s.atEnd(closeStore)
 	s.Dedup = flux.DedupConfig{Off: store == nil, Store: store, AllInputs: true}
+	if store != nil {
+		s.judges = "points of all inputs by marks in " + marks.describe(c.Dedup)
+	}
 	if first.Auth, err = c.auth(s.Logger); err != nil {
 		return err
 	}

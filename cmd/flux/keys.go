@@ -16,13 +16,13 @@ import (
 // keyOptions say who may send.
 type keyOptions struct {
 	Key             []string `group:"keys" placeholder:"KEY[=PREFIX]" help:"API key that may send, 16 to 128 of A-Z a-z 0-9 _ -; repeatable. With PREFIX, every metric sent with it is put under PREFIX. Others on this host can read a command line: prefer --keys-file."`
-	KeysFile        string   `group:"keys" placeholder:"FILE" help:"File of keys, a line each: KEY[=PREFIX] [rights=ingest,fill,populate] [rate=POINTS_A_SECOND] [max-points=N] [max-body=SIZE] [max-metrics=N]. Rights are ingest,fill unless they are given; max-points and max-body are of one request. # starts a comment line. It is read again when it has changed, and upon SIGHUP."`
+	KeysFile        string   `group:"keys" placeholder:"FILE" help:"File of keys, a line each: KEY[=PREFIX] [rights=ingest,fill,populate] [rate=POINTS_A_SECOND] [max-points=N] [max-body=SIZE] [max-metrics=N]. Rights are ingest,fill unless they are given; max-points and max-body are of one request. # starts a comment line. fill alone may send fills only. It is read again when it has changed, and upon SIGHUP; one that is gone or wrong is logged, and the former keys stay, as they do where no key at all would be left."`
 	SelfKey         string   `group:"keys" placeholder:"KEY" help:"API key with every right and no prefix, as FLUX_SELF_API_KEY of the original. It is enough to start with. Prefer --self-key-file."`
 	SelfKeyFile     string   `group:"keys" placeholder:"FILE" help:"File whose first line is that key."`
 	KeyMaxMetrics   int      `group:"keys" placeholder:"N" help:"Most distinct names that one key may use while this process runs; points of further names are refused. Default: no limit."`
 	NoAuth          bool     `group:"keys" help:"Let anybody send, without a key."`
 	AllowExampleKey bool     `group:"keys" help:"Allow the key that the original's documentation prints, which everybody knows."`
-	BasicAuth       []string `group:"keys" sep:"none" placeholder:"USER:PASSWORD" help:"Ask for a user and a password by basic authentication, beside the key; repeatable. A key sent as a bearer token stands for both. Prefer --basic-auth-file."`
+	BasicAuth       []string `group:"keys" sep:"none" placeholder:"USER:PASSWORD" help:"Ask for a user and a password by basic authentication, beside the key; repeatable. A valid key sent as a bearer token stands for both. Prefer --basic-auth-file."`
 	BasicAuthFile   string   `group:"keys" placeholder:"FILE" help:"File of users, USER:PASSWORD a line as in .htpasswd, but with the password itself, not a hash. It is read at the start."`
 }
 

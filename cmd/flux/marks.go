@@ -59,6 +59,9 @@ func (o marksOptions) open() (store dedup.Editor, save func() error, done func()
 		}
 		return s.(dedup.Editor), nothing, done, nil
 	}
+	if _, err := o.tls(""); err != nil {
+		return nil, nil, nil, &exitError{exitUsage, err}
+	}
 	if _, err := os.Stat(o.DedupFile); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil, badPath("%s does not exist", o.DedupFile)
 	}

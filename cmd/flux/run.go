@@ -28,6 +28,7 @@ type runOptions struct {
 // after its end.
 type setup struct {
 	flux.Config
+	judges string // what Dedup does, for --check-config; empty: not told
 	beside []func(context.Context, *slog.Logger, *flux.Server) error
 	ends   []func()
 }
@@ -74,7 +75,7 @@ func (o runOptions) run(ctx *cmdContext, config func(*setup) error, listenOption
 		if err := check(s.Config, listenOptions); err != nil {
 			return usage(err)
 		}
-		describe(ctx.stdout, s.Config)
+		describe(ctx.stdout, s)
 		return nil
 	}
 	return serve(ctx, s, listenOptions)

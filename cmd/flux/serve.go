@@ -18,7 +18,7 @@ type serveCmd struct {
 
 	NoGet     bool `group:"http" help:"Refuse GET /flux/metric_data, whose key ends up in the logs of every proxy on the way."`
 	MaxBody   size `group:"http" default:"8MiB" placeholder:"SIZE" help:"Longest request body, after decompression, in bytes or as 64KiB, 8MiB."`
-	MaxPoints int  `group:"http" default:"10000" placeholder:"N" help:"Most points of one request."`
+	MaxPoints int  `group:"http" default:"10000" placeholder:"N" help:"Most points of one JSON array. Telegraf's and lines, which are judged one by one, are bounded by the memory that they take, half of 64 MiB a request."`
 
 	keyOptions
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -32,7 +34,16 @@ func history(b *testing.B) (server *httptest.Server, body []byte, now int64) {
 	}
 	out.WriteString("]}]")
 	body = out.Bytes()
-	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) }))
+	first, _, _ := bytes.Cut(body[bytes.IndexByte(body, ':'):], []byte(fmt.Sprintf(", [%v,", float64(10*7919%100_003)/1000)))
+	first = slices.Concat([]byte(`[{"target"`), first, []byte("]}]")) // ten minutes
+	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		until, _ := strconv.ParseInt(r.FormValue("until"), 10, 64)
+		if until > 0 && until < now/1000-int64(benchPoints)*60+600 { // what is at the end of the archive
+			_, _ = w.Write(first)
+			return
+		}
+		_, _ = w.Write(body)
+	}))
 	b.Cleanup(server.Close)
 	return server, body, now
 }
@@ -106,7 +117,7 @@ func BenchmarkDecode(b *testing.B) {
 
 func BenchmarkLiveNote(b *testing.B) {
 	l := &Live{}
-	l.watch("other", nil)
+	l.watch("other", newLiveMetric("1", nil))
 	pts := make([]graphite.Point, 500)
 	for i := range pts {
 		pts[i] = graphite.Point{Name: []byte("servers.web-01.cpu.user"), Timestamp: int64(i) * 1000}

@@ -24,9 +24,9 @@ type Config struct {
 	// Local is the Graphite that is filled. nil: where there is no mark, all history is missing, and a new metric is not
 	// waited for.
 	Local Local
-	// Live tells which minutes live points hold. nil: none.
+	// Live tells which minutes live points hold, and which live points history may be written over. nil: none.
 	Live *Live
-	// Dir keeps the jobs, one file each, so that they outlive the process. It is created where it is missing. Empty: they
+	// Dir keeps the jobs, two files each, so that they outlive the process. It is created where it is missing. Empty: they
 	// end with the process, and each Status says so.
 	Dir string
 

@@ -26,6 +26,8 @@ const maxListed = 10
 type limits struct {
 	bytes  int64 // after decompression
 	points int
+	// Datapoints before low are passed over, and so are those from high on unless it is 0.
+	low, high int64
 }
 
 // answer is what is taken of an answer.
@@ -37,6 +39,7 @@ type answer struct {
 	nulls   int64             // datapoints without a finite value
 	newest  int64             // newest timestamp, whatever its value; none if there is no datapoint
 	null    bool              // the newest datapoint has no finite value
+	step    int64             // shortest time between two datapoints that follow each other; 0 where there are none
 }
 
 // decoder reads one answer.
@@ -46,12 +49,15 @@ type decoder struct {
 	want   string
 	points int // that may still come
 	limit  int
+	low    int64 // bounds of what is taken, as limits has them
+	high   int64
+	before int64          // time of the last datapoint
 	onNull func(ms int64) // told of each datapoint without a value, if set
 }
 
 // decode reads an answer of a source. want is Request.Series.
 func decode(r io.Reader, host HostType, want string, l limits) (answer, error) {
-	d := decoder{scanner: newScanner(r, l.bytes), want: want, points: l.points, limit: l.points}
+	d := decoder{scanner: newScanner(r, l.bytes), want: want, points: l.points, limit: l.points, low: l.low, high: l.high}
 	d.newest = none
 	read := d.graphite
 	if host == Prometheus {
@@ -114,6 +120,13 @@ func (d *decoder) end(name string, from int) {
 func (d *decoder) add(ms int64, value float64) error {
 	if d.points--; d.points < 0 {
 		return fmt.Errorf("%w: more than %d datapoints", errTooLarge, d.limit)
+	}
+	if step := ms - d.before; step > 0 && (d.step == 0 || step < d.step) && d.before > 0 {
+		d.step = step
+	}
+	d.before = ms
+	if ms < d.low || d.high != 0 && ms >= d.high {
+		return nil
 	}
 	finite := !math.IsNaN(value) && !math.IsInf(value, 0)
 	if ms >= d.newest {

@@ -18,7 +18,7 @@ import (
 	"github.com/fluxmetrics/fluxkit/resample"
 )
 
-var generous = limits{1 << 30, 1 << 30}
+var generous = limits{bytes: 1 << 30, points: 1 << 30}
 
 func TestDecodeGraphite(t *testing.T) {
 	a, err := decode(strings.NewReader(` [ {"target":"a","tags":{"name":"a","x":[1,{"y":null}]},"datapoints":[[1,60],[null,120],[2.5e1 , 180],[NaN,240],
@@ -26,7 +26,7 @@ func TestDecodeGraphite(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, answer{
 		samples: []resample.Sample{{Timestamp: 60_000, Value: 1}, {Timestamp: 180_000, Value: 25}, {Timestamp: 540_500, Value: -0.5}},
-		series:  1, taken: 1, names: []string{`"a"`}, nulls: 7, newest: 600_000, null: true,
+		series:  1, taken: 1, names: []string{`"a"`}, nulls: 7, newest: 600_000, null: true, step: 59_500,
 	}, a)
 
 	a, err = decode(strings.NewReader(`[]`), Graphite, "x", generous)
@@ -89,28 +89,28 @@ func TestDecodePrometheus(t *testing.T) {
 func TestDecodeIsBounded(t *testing.T) {
 	point := "[1,60]," // for ever
 	endless := io.MultiReader(strings.NewReader(`[{"target":"a","datapoints":[`), &repeat{text: point})
-	_, err := decode(endless, Graphite, "", limits{1 << 20, 1 << 30})
+	_, err := decode(endless, Graphite, "", limits{bytes: 1 << 20, points: 1 << 30})
 	require.ErrorIs(t, err, errTooLarge)
-	_, err = decode(io.MultiReader(strings.NewReader(`[{"target":"a","datapoints":[`), &repeat{text: point}), Graphite, "", limits{1 << 30, 1000})
+	_, err = decode(io.MultiReader(strings.NewReader(`[{"target":"a","datapoints":[`), &repeat{text: point}), Graphite, "", limits{bytes: 1 << 30, points: 1000})
 	require.ErrorIs(t, err, errTooLarge)
 	for _, start := range []string{`[{"target":"`, `[{"`, `[{"target":"a","datapoints":[[1`, ``} {
 		text := "1"
 		if start == "" {
 			text = " "
 		}
-		_, err = decode(io.MultiReader(strings.NewReader(start), &repeat{text: text}), Graphite, "", limits{4 << 20, 1000})
+		_, err = decode(io.MultiReader(strings.NewReader(start), &repeat{text: text}), Graphite, "", limits{bytes: 4 << 20, points: 1000})
 		require.Error(t, err)
 	}
 	body := `[{"target":"a","datapoints":[[1,60]]}]`
 	for n := range len(body) {
 		_, err = decode(strings.NewReader(body[:n]), Graphite, "", generous)
 		require.Error(t, err, "cut at %d", n)
-		_, err = decode(strings.NewReader(body), Graphite, "", limits{int64(n), 100})
+		_, err = decode(strings.NewReader(body), Graphite, "", limits{bytes: int64(n), points: 100})
 		require.ErrorIs(t, err, errTooLarge)
 		_, err = decode(io.MultiReader(strings.NewReader(body[:n]), iotest.ErrReader(io.ErrClosedPipe)), Graphite, "", generous)
 		require.ErrorIs(t, err, io.ErrClosedPipe)
 	}
-	_, err = decode(strings.NewReader(body), Graphite, "", limits{int64(len(body)), 1})
+	_, err = decode(strings.NewReader(body), Graphite, "", limits{bytes: int64(len(body)), points: 1})
 	require.NoError(t, err)
 }
 

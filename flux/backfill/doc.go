@@ -10,10 +10,18 @@
 // of the metric. Where there is no mark, the local Graphite is asked once, before the first fetch.
 //
 // The slices of a job, one a URL, are taken in the order of their beginnings. What lies before the beginning of the
-// first slice that is not there yet is complete: it is resampled and delivered in order, a chunk at a time. Once a chunk
-// is confirmed the metric's mark is raised, and the job's file remembers how far it has come. A slice that cannot be
-// fetched makes the job wait and try again; it is never passed over. So a job that ends well has left out no minute,
-// however often it was interrupted, and a job that fails has raised no mark beyond what is complete.
+// first slice that is not there yet is complete: it is resampled and delivered in order, a chunk at a time. Once a
+// chunk is confirmed the metric's mark is raised, and the job's trail, a file to which lines are appended, remembers
+// how far it has come: the end of the process loses nothing of it, a loss of power at most a second, after which chunks
+// are sent again. A slice that cannot be fetched makes the job wait and try again; it is never passed over. So a job
+// that ends well has left out no minute, however often it was interrupted, and a job that fails has raised no mark
+// beyond what is complete.
+//
+// A Graphite answers from the finest archive that reaches back to the beginning of what it is asked for, at the time it is
+// asked. So a slice that begins where an archive ends, or that is fetched late, is fetched in two parts: what has left the
+// archive, or is within three or four minutes of doing so, and the rest. Only the first part is coarse then, which
+// Status.Note tells where lateness is why. Where slices overlap, the finer one counts alone. An answer that is larger than
+// FetchConfig allows is asked for again in shorter parts, down to ten minutes.
 //
 // Only origins that are listed are contacted, without redirects and without a proxy, and the address is checked when
 // it is dialled.

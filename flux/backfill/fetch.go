@@ -20,9 +20,9 @@ import (
 type FetchConfig struct {
 	DialTimeout time.Duration // of a connection, TLS included. Default 5 s
 	Timeout     time.Duration // of one request, its body included. Default 60 s
-	MaxBody     int64         // longest answer, in bytes after decompression. Default 64 MiB
-	MaxPoints   int           // most datapoints of an answer, nulls included. Default 4,000,000
-	PerHost     int           // requests at a time to one origin. Default 2
+	MaxBody     int64         // longest answer, in bytes after decompression; a slice with more comes in parts. Default 64 MiB
+	MaxPoints   int           // most datapoints of an answer, nulls included; likewise. Default 4,000,000
+	PerHost     int           // requests at a time to one origin, and jobs at a time that are fetched from it. Default 2
 	TLS         *tls.Config   // nil: the system's certificates
 	UserAgent   string        // default fluxkit
 
@@ -68,13 +68,14 @@ type fetcher struct {
 	origins origins
 	now     func() time.Time
 	client  *http.Client
+	count   *counters
 
 	mu   sync.Mutex
 	busy map[string]chan struct{} // one a listed origin
 }
 
 func newFetcher(cfg FetchConfig, list origins, now func() time.Time) *fetcher {
-	f := &fetcher{cfg: cfg.withDefaults(), origins: list, now: now, busy: map[string]chan struct{}{}}
+	f := &fetcher{cfg: cfg.withDefaults(), origins: list, now: now, count: &counters{}, busy: map[string]chan struct{}{}}
 	f.client = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -135,9 +136,13 @@ func (f *fetcher) fetch(ctx context.Context, s slice, host HostType, want string
 	defer free()
 	limited, cancel := context.WithTimeout(context.WithValue(ctx, originKey{}, o), f.cfg.Timeout)
 	defer cancel()
-	a, err := f.get(limited, u, o, host, want)
+	f.count.fetches.Add(1)
+	a, err := f.get(limited, u, o, host, want, limits{bytes: f.cfg.MaxBody, points: f.cfg.MaxPoints, low: s.low, high: s.high})
 	if err != nil && ctx.Err() != nil {
 		return answer{}, ctx.Err()
+	}
+	if err != nil {
+		f.count.fetchErrors.Add(1)
 	}
 	return a, err
 }
@@ -162,7 +167,7 @@ func (f *fetcher) enter(ctx context.Context, o Origin) (free func(), err error) 
 	}
 }
 
-func (f *fetcher) get(ctx context.Context, u *url.URL, o Origin, host HostType, want string) (answer, error) {
+func (f *fetcher) get(ctx context.Context, u *url.URL, o Origin, host HostType, want string, l limits) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return answer{}, &fetchError{Err: err, Permanent: true}
@@ -180,7 +185,7 @@ func (f *fetcher) get(ctx context.Context, u *url.URL, o Origin, host HostType, 
 	if resp.StatusCode != http.StatusOK {
 		return answer{}, f.refused(resp)
 	}
-	a, err := decode(resp.Body, host, want, limits{bytes: f.cfg.MaxBody, points: f.cfg.MaxPoints})
+	a, err := decode(countedReader{resp.Body, &f.count.fetchedBytes}, host, want, l)
 	if err != nil {
 		return answer{}, &fetchError{Err: err, TooLarge: errors.Is(err, errTooLarge), Permanent: errors.Is(err, errSeries)}
 	}

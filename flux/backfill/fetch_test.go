@@ -221,7 +221,9 @@ func TestFaultsOfASourceEndComplete(t *testing.T) {
 				r.close()
 				require.Equal(t, Done, s.State, s.Error)
 				require.Equal(t, means(r.source.samples, began-3*86400_000, began), r.sink.last("a"))
-				require.GreaterOrEqual(t, s.Errors, int64(4))
+				if name != "1 GB" { // such a slice is asked for again in parts
+					require.GreaterOrEqual(t, s.Errors, int64(4))
+				}
 				if name == "429" {
 					require.GreaterOrEqual(t, s.Finished.Sub(s.Accepted), 40*time.Minute)
 				}

@@ -149,6 +149,8 @@ type sink struct {
 	calls  int
 	// fault, if set, may refuse a call.
 	fault func(n int) error
+	// wrote, if set, is called when points are there and not confirmed yet; its error has them unconfirmed.
+	wrote func(pts []graphite.Point) error
 }
 
 func (s *sink) Send(ctx context.Context, pts []graphite.Point) error {
@@ -161,13 +163,22 @@ func (s *sink) Send(ctx context.Context, pts []graphite.Point) error {
 			return err
 		}
 	}
+	s.write(pts)
+	if s.wrote != nil {
+		if err := s.wrote(pts); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *sink) write(pts []graphite.Point) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range pts {
 		p.Name = slices.Clone(p.Name)
 		s.points = append(s.points, p)
 	}
-	return ctx.Err()
 }
 
 // last is the last value of each time of a metric.
@@ -189,16 +200,19 @@ type local struct {
 	sink  *sink              // what it shows besides full
 	full  map[int64]struct{} // slots that have a value
 	known bool               // the metric exists
+	live  [][]int64          // live minutes of each Last
 	fault func() error
 	lasts []time.Time // until of each Last
 	asked int         // calls of Slots
 	blind bool        // it does not show what the sink has
 }
 
-func (l *local) Last(_ context.Context, _ string, until time.Time) (int64, bool, error) {
+func (l *local) Last(_ context.Context, _ string, until time.Time, known func() []int64) (int64, bool, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lasts = append(l.lasts, until)
+	live := known()
+	l.live = append(l.live, live)
 	if l.fault != nil {
 		if err := l.fault(); err != nil {
 			return 0, false, err
@@ -206,7 +220,7 @@ func (l *local) Last(_ context.Context, _ string, until time.Time) (int64, bool,
 	}
 	best, ok := int64(none), false
 	for ms := range l.full {
-		if ms <= until.UnixMilli() && ms > best {
+		if ms <= until.UnixMilli() && ms > best && !slices.Contains(live, floorMinute(ms)) {
 			best, ok = ms, true
 		}
 	}

@@ -11,7 +11,8 @@ import (
 // State is how a job stands.
 type State string
 
-// The states. A job that waits has failed at something and tries again at Status.RetryAt.
+// The states. A job that waits has failed at something and tries again at Status.RetryAt, or looks then whether the local
+// Graphite shows what it has sent.
 const (
 	Queued    State = "queued"
 	Running   State = "running"
@@ -50,8 +51,11 @@ type Status struct {
 	Samples      int64 `json:"samples"`       // with a finite value, in those answers
 	Nulls        int64 `json:"nulls"`         // without one
 	Sent         int64 `json:"sent"`          // points that were confirmed
+	Resent       int64 `json:"resent"`        // among them those that had been sent before, unconfirmed
+	Restored     int64 `json:"restored"`      // live points that were sent once more, since history may have been written over them
 	SkippedLive  int64 `json:"skipped_live"`  // minutes left to live points
 	SkippedFull  int64 `json:"skipped_full"`  // minutes that the local Graphite had, for a request with missing: render
+	Overflows    int64 `json:"overflows"`     // minutes left out since their samples together have no finite value
 	Errors       int64 `json:"errors"`        // attempts that failed
 	ResolutionMS int64 `json:"resolution_ms"` // of the source, as package resample finds it; 0 where it is not known
 
@@ -78,17 +82,26 @@ type record struct {
 	Decided bool    `json:"decided"` // Start is
 	Exists  bool    `json:"exists"`  // the local Graphite has the metric, or is not asked
 	Done    int64   `json:"done"`    // Through
-	Live    []int64 `json:"live,omitempty"`
+	Seq     int64   `json:"seq"`     // grows with each version that is kept
 }
 
 // job is a record with what is not kept.
 type job struct {
 	record                    // guarded by Manager.mu, save from its worker's reads
+	live    *liveMetric       //
 	retryAt time.Time         //
+	tried   time.Time         // when it was taken up last, or accepted
+	origins []string          // see sources
 	fails   int               // in a row
 	since   time.Time         // of the first of them
 	large   int               // answers in a row that were too large
 	next    int               // slice to be fetched
+	at      int64             // from where on, if a part of it is there; else none
+	span    int64             // of how much time at once; 0: of all
+	held    held              //
+	coarse  coarse            // part of the slice that may have come coarse
+	born    *unseen           // first point of a new metric, while it is waited for
+	sent    *sentChunk        // chunk that is not confirmed yet
 	carry   []resample.Sample // of slices before it, not delivered yet
 	cancel  context.CancelFunc
 	revoked bool          // Cancel was called
@@ -102,8 +115,11 @@ func fromMS(ms int64) time.Time {
 	return time.UnixMilli(ms).UTC()
 }
 
+// from is where the minutes begin that the job may send, once Start is decided.
+func (r *record) from() int64 { return max(r.Start, r.Begin) }
+
 // lower is where the samples begin that are still wanted.
-func (r *record) lower() int64 { return max(r.Start, r.Begin, r.Done) }
+func (r *record) lower() int64 { return max(r.from(), r.Done) }
 
 // status is a copy for the world.
 func (r *record) status() Status {
@@ -117,11 +133,21 @@ func (j *job) frontier() int64 {
 	switch {
 	case j.next == len(j.URLs):
 		return math.MaxInt64
+	case j.at != none:
+		return floorMinute(j.at)
 	case j.URLs[j.next].From == none:
 		return none
 	}
 	return floorMinute(j.URLs[j.next].From)
 }
 
+// version is a copy of the record that is to be kept, newer than all before. The manager's lock is held.
+func (j *job) version() record {
+	j.Seq++
+	return j.record
+}
+
 // restart forgets what was fetched and not delivered.
-func (j *job) restart() { j.next, j.carry = 0, nil }
+func (j *job) restart() {
+	j.next, j.carry, j.at, j.held, j.coarse = 0, nil, none, held{}, coarse{}
+}

@@ -32,7 +32,7 @@ func (k *killer) moment(ctx context.Context) error {
 	k.mu.Lock()
 	if k.after--; k.after == 0 {
 		k.copied = k.t.TempDir()
-		names, err := filepath.Glob(filepath.Join(k.dir, "*"+jobSuffix+"*"))
+		names, err := filepath.Glob(filepath.Join(k.dir, "*.*"))
 		assert.NoError(k.t, err)
 		for _, name := range names {
 			content, err := os.ReadFile(name)
@@ -136,6 +136,36 @@ func TestKilledFiftyTimes(t *testing.T) {
 		require.NoError(t, world.Last(t.Context(), m))
 		require.Equal(t, began-60_000, m[0].Timestamp)
 		t.Logf("%d kills, %d points sent for %d", kills, len(r.sink.points), 20*1440)
+	})
+}
+
+// A process that is killed without warning leaves a job that goes on where its last confirmed chunk ended.
+func TestResumesWhereTheLastConfirmedChunkEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.Dir = t.TempDir()
+		r.source.samples = every(began-5*86400_000, began, 60_000)
+		var killed string
+		r.sink.wrote = func([]graphite.Point) error {
+			if r.sink.calls == 9 {
+				killed = copyDir(t, r.cfg.Dir)
+				r.m.stop()
+			}
+			return nil
+		}
+		r.start()
+		id := r.submit(request("a", "from=-5days")).ID
+		synctest.Wait()
+		r.close()
+		r.cfg.Dir = killed
+		r.start()
+		defer r.close()
+		s := r.wait(id)
+		require.Equal(t, Done, s.State)
+		require.EqualValues(t, 5*1440, s.Sent, "each minute is confirmed once")
+		require.EqualValues(t, chunkPoints, s.Resent, "and one chunk was sent again")
+		require.Len(t, r.sink.points, 5*1440+chunkPoints)
+		require.Equal(t, means(r.source.samples, began-5*86400_000, began), r.sink.last("a"))
 	})
 }
 

@@ -27,9 +27,10 @@ const (
 // Local is the Graphite that is filled. An error of either method never means that there is no data: it makes the job
 // wait and ask again.
 type Local interface {
-	// Last is the time of the metric's newest datapoint that is not later than until. ok is false when there is none
-	// within 90 days.
-	Last(ctx context.Context, metric string, until time.Time) (ms int64, ok bool, err error)
+	// Last is the time of the metric's newest datapoint that is not later than until, and whose slot holds none of the
+	// minutes of live, given by their beginnings, Unix milliseconds in order; live is called once the answer is there, and
+	// nil means none. ok is false when there is none within 90 days.
+	Last(ctx context.Context, metric string, until time.Time, live func() []int64) (ms int64, ok bool, err error)
 	// Slots returns what the slots hold that the times, Unix milliseconds in order, fall into.
 	Slots(ctx context.Context, metric string, times []int64) ([]Slot, error)
 }
@@ -53,19 +54,29 @@ var lastWindows = [...]time.Duration{
 }
 
 // Last implements Local: it asks for the last 50 minutes, 6 hours, 24 hours, 7, 30 and 90 days.
-func (r *Render) Last(ctx context.Context, metric string, until time.Time) (int64, bool, error) {
-	for _, window := range lastWindows {
-		a, _, err := r.get(ctx, metric, until.Add(-window).Unix(), until.Unix())
+func (r *Render) Last(ctx context.Context, metric string, until time.Time, live func() []int64) (int64, bool, error) {
+	for _, back := range lastWindows {
+		w, err := r.ask(ctx, metric, until.Add(-back).Unix(), until.Unix())
 		if err != nil {
 			return 0, false, err
 		}
-		for i := len(a.samples) - 1; i >= 0; i-- {
-			if ms := a.samples[i].Timestamp; ms <= until.UnixMilli() {
-				return ms, true, nil
+		var known []int64 // once the answer is there: what it shows was noted before
+		if live != nil {
+			known = live()
+		}
+		for _, s := range slices.Backward(w.slots) {
+			if s.full && s.at <= until.UnixMilli() && !within(known, floorMinute(s.at), s.at+max(w.step, minute)) {
+				return s.at, true, nil
 			}
 		}
 	}
 	return 0, false, nil
+}
+
+// within reports whether one of the times, in order, lies from the first to before the second.
+func within(times []int64, from, until int64) bool {
+	i, _ := slices.BinarySearch(times, from)
+	return i < len(times) && times[i] < until
 }
 
 // Slots implements Local. It asks in windows of an hour for the last day and of a day beyond, so that retentions, which
@@ -136,6 +147,11 @@ func (r *Render) ask(ctx context.Context, metric string, from, until int64) (win
 	if err != nil {
 		return window{}, err
 	}
+	return windowOf(a, nulls), nil
+}
+
+// windowOf brings an answer's slots into order.
+func windowOf(a answer, nulls []int64) window {
 	w := window{exists: a.series > 0}
 	for _, s := range a.samples {
 		w.slots = append(w.slots, slotAt{s.Timestamp, true})
@@ -149,7 +165,7 @@ func (r *Render) ask(ctx context.Context, metric string, from, until int64) (win
 			w.step = d
 		}
 	}
-	return w, nil
+	return w
 }
 
 // slots appends what the slots of the times hold, which one request answers, or two: the slot of a coarse archive that

@@ -108,26 +108,61 @@ func TestRenderLast(t *testing.T) {
 	srv := httptest.NewServer(w)
 	defer srv.Close()
 	r := &Render{BaseURL: srv.URL + "/", User: "u", Password: "p", Header: http.Header{"X-Org": {"1"}}, HTTPClient: srv.Client()}
-	ms, ok, err := r.Last(limit(t), "a", time.Unix(now, 0))
+	ms, ok, err := r.Last(limit(t), "a", time.Unix(now, 0), nil)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, newest*1000, ms, "what came after the moment does not count")
 	require.Equal(t, 4, w.asked, "50 minutes, 6 hours, 24 hours, 7 days")
-	_, ok, err = r.Last(limit(t), "b", time.Unix(now, 0))
+	ms, ok, err = r.Last(limit(t), "a", time.Unix(now, 0), func() []int64 { return []int64{newest*1000 - minute, newest * 1000, newest*1000 + minute} })
+	require.NoError(t, err)
+	require.False(t, ok, "what live points hold does not count: %d", ms)
+	require.Equal(t, 10, w.asked)
+	ms, _, err = r.Last(limit(t), "a", time.Unix(now, 0), func() []int64 { return []int64{newest*1000 - minute, newest*1000 + minute} })
+	require.NoError(t, err)
+	require.Equal(t, newest*1000, ms)
+	before := w.asked
+	_, ok, err = r.Last(limit(t), "a", time.Unix(now, 0), func() []int64 {
+		if w.asked < before+4 {
+			return nil
+		}
+		return []int64{newest * 1000} // of a point that came while the fourth question was under way
+	})
+	require.NoError(t, err)
+	require.False(t, ok)
+	w.asked = 4
+	_, ok, err = r.Last(limit(t), "b", time.Unix(now, 0), nil)
 	require.NoError(t, err)
 	require.False(t, ok)
 	require.Equal(t, 10, w.asked)
 	w.status = 503
-	_, _, err = r.Last(limit(t), "a", time.Unix(now, 0))
+	_, _, err = r.Last(limit(t), "a", time.Unix(now, 0), nil)
 	require.ErrorContains(t, err, "503")
 	_, err = r.Slots(limit(t), "a", []int64{began})
 	require.ErrorContains(t, err, "503")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	_, _, err = r.Last(ctx, "a", time.Unix(now, 0))
+	_, _, err = r.Last(ctx, "a", time.Unix(now, 0), nil)
 	require.ErrorIs(t, err, context.Canceled)
-	_, _, err = (&Render{}).Last(limit(t), "a", time.Unix(now, 0))
+	_, _, err = (&Render{}).Last(limit(t), "a", time.Unix(now, 0), nil)
 	require.ErrorContains(t, err, "BaseURL")
+}
+
+// In a coarse archive a live point's slot begins before its minute.
+func TestRenderLastInACoarseArchive(t *testing.T) {
+	noLeaks(t)
+	now := began / 1000
+	older, newest := now-40*3600, now-30*3600 // both on the grid
+	w := &whisper{now: now, archives: []struct{ step, keep int64 }{{60, 86400}, {600, 90 * 86400}}}
+	w.value = func(step, at int64) bool { return step == 600 && (at == newest || at == older) }
+	srv := httptest.NewServer(w)
+	defer srv.Close()
+	r := &Render{BaseURL: srv.URL, User: "u", Password: "p", Header: http.Header{"X-Org": {"1"}}, HTTPClient: srv.Client()}
+	for live, want := range map[int64]int64{newest - 60: newest, newest: older, newest + 540: older, newest + 600: newest} {
+		ms, ok, err := r.Last(limit(t), "a", time.Unix(now, 0), func() []int64 { return []int64{live * 1000} })
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, want*1000, ms, live-newest)
+	}
 }
 
 // privateClient is one whose connections end with the test.

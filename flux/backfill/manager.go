@@ -33,6 +33,9 @@ type Manager struct {
 	byID     map[string]*job //
 	byMetric map[string]*job // those that have not ended
 	wake     chan struct{}   // closed when there is something to do
+
+	unsynced chan struct{} // holds one when trails are to be synced
+	count    counters
 }
 
 // New opens Config.Dir, takes up the jobs that it holds, and starts the workers, which Close ends.
@@ -44,7 +47,9 @@ func New(cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg: cfg, fetch: newFetcher(cfg.Fetch, cfg.Origins, cfg.Now), rate: &rate{perSecond: cfg.Rate, now: cfg.Now},
 		door: make(chan struct{}, 1), byID: map[string]*job{}, byMetric: map[string]*job{}, wake: make(chan struct{}),
+		unsynced: make(chan struct{}, 1),
 	}
+	m.fetch.count = &m.count
 	if m.store, err = openStore(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -52,9 +57,13 @@ func New(cfg Config) (*Manager, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.store.close())
 	}
+	m.store.clean(records)
 	m.takeUp(records)
 	ctx, stop := context.WithCancel(context.Background())
 	m.stop = stop
+	if m.Durable() {
+		m.wg.Go(func() { m.syncTrails(ctx) })
+	}
 	for range cfg.Workers {
 		m.wg.Go(func() { m.work(ctx) })
 	}
@@ -63,10 +72,11 @@ func New(cfg Config) (*Manager, error) {
 
 // takeUp takes the jobs that another process has left. Two unfinished jobs of one metric cannot be; if somebody copied a
 // file the older one counts.
-func (m *Manager) takeUp(records []record) {
-	slices.SortStableFunc(records, func(a, b record) int { return a.Accepted.Compare(b.Accepted) })
-	for _, r := range records {
-		j := &job{record: r, ended: make(chan struct{})}
+func (m *Manager) takeUp(records []kept) {
+	slices.SortStableFunc(records, func(a, b kept) int { return a.Accepted.Compare(b.Accepted) })
+	for _, k := range records {
+		r := k.record
+		j := &job{record: r, at: none, tried: r.Accepted, ended: make(chan struct{})}
 		if r.State.Ended() {
 			close(j.ended)
 		} else if m.byMetric[r.Metric] != nil {
@@ -75,7 +85,8 @@ func (m *Manager) takeUp(records []record) {
 		} else {
 			j.State = Queued
 			m.byMetric[r.Metric] = j
-			m.cfg.Live.watch(r.Metric, r.Live)
+			j.live = m.cfg.Live.watch(r.Metric, k.live)
+			j.live.begin(r.from(), m.stir)
 		}
 		m.jobs, m.byID[r.ID] = append(m.jobs, j), j
 	}
@@ -106,9 +117,13 @@ func (m *Manager) Submit(ctx context.Context, r *Request) (s Status, joined bool
 	if s, joined, err = m.join(r.Metric); joined || err != nil {
 		return s, joined, err
 	}
-	m.cfg.Live.watch(r.Metric, nil) // before the mark is read, so that no live point is between the two
+	j.live = m.store.live(j.ID)
+	j.live.begin(none, m.stir)
+	m.cfg.Live.watch(r.Metric, j.live) // before the mark is read, so that no live point is between the two
 	if err = m.mark(ctx, j); err == nil {
-		err = m.store.save(&j.record)
+		if err = j.live.trail.create(); err == nil {
+			err = m.store.save(&j.record)
+		}
 	}
 	s = j.status()
 	if err == nil {
@@ -116,9 +131,19 @@ func (m *Manager) Submit(ctx context.Context, r *Request) (s Status, joined bool
 	}
 	if err != nil {
 		m.cfg.Live.forget(r.Metric)
-		return Status{}, false, err
+		return Status{}, false, errors.Join(err, j.live.trail.remove())
 	}
+	m.count.accepted.Add(1)
 	return s, false, nil
+}
+
+// Check returns the *RequestError or *OriginError with which Submit would refuse a request now. It makes no job.
+func (m *Manager) Check(r *Request) error {
+	err := r.check()
+	if err == nil {
+		_, err = m.newJob(r, m.cfg.Now())
+	}
+	return err
 }
 
 // newJob makes a job of a request.
@@ -132,7 +157,7 @@ func (m *Manager) newJob(r *Request, accepted time.Time) (*job, error) {
 	}
 	id := make([]byte, 8)
 	_, _ = rand.Read(id) // never fails
-	j := &job{ended: make(chan struct{}), record: record{
+	j := &job{at: none, tried: accepted, ended: make(chan struct{}), record: record{
 		Status: Status{
 			ID: hex.EncodeToString(id), Metric: r.Metric, HostType: r.HostType, RemoteTarget: r.RemoteTarget,
 			State: Queued, Accepted: accepted, Slices: len(urls),
@@ -170,7 +195,8 @@ func parseSince(s string, now time.Time) (int64, error) {
 	return ms, err
 }
 
-// mark reads the metric's mark, and decides what can be decided without the local Graphite.
+// mark reads the metric's mark, and decides what can be decided without the local Graphite. A mark tells what is missing,
+// and not that the local Graphite has the metric: Carbon may not have created it yet.
 func (m *Manager) mark(ctx context.Context, j *job) error {
 	if m.cfg.Local == nil {
 		j.Exists = true
@@ -184,11 +210,8 @@ func (m *Manager) mark(ctx context.Context, j *job) error {
 		if m.cfg.Future > 0 && ms > j.Accepted.Add(m.cfg.Future).UnixMilli() {
 			ms = dedup.None
 		}
-		if ms != dedup.None {
-			j.Exists = true
-			if !j.Decided {
-				j.Start, j.Decided = floorMinute(ms), true
-			}
+		if ms != dedup.None && !j.Decided {
+			j.Start, j.Decided = floorMinute(ms), true
 		}
 	}
 	if m.cfg.Local == nil {
@@ -256,17 +279,17 @@ func (m *Manager) List() []Status {
 // Wait returns once the job has ended, or with the context's error; ErrNoJob when there is none of that id, ErrClosed
 // when the manager was closed before.
 func (m *Manager) Wait(ctx context.Context, id string) (Status, error) {
-	for {
+	m.mu.Lock()
+	j := m.byID[id]
+	m.mu.Unlock()
+	if j == nil {
+		return Status{}, ErrNoJob
+	}
+	for { // what is over may be forgotten meanwhile
 		m.mu.Lock()
-		j, closed, wake := m.byID[id], m.closed, m.wake
-		var s Status
-		if j != nil {
-			s = j.status()
-		}
+		s, closed, wake := j.status(), m.closed, m.wake
 		m.mu.Unlock()
 		switch {
-		case j == nil:
-			return Status{}, ErrNoJob
 		case s.State.Ended():
 			return s, nil
 		case closed:
@@ -281,8 +304,9 @@ func (m *Manager) Wait(ctx context.Context, id string) (Status, error) {
 	}
 }
 
-// Cancel ends a job. What it has delivered stays. The error is ErrNoJob, or that of the disk; a job that has ended
-// already stays as it is.
+// Cancel ends a job: one that is running ends soon after, which Wait waits for. What is confirmed stays. A chunk that is on
+// its way may still arrive, and then counts above live points that come for its minutes once the job has ended. The error
+// is ErrNoJob, or that of the disk; a job that has ended already stays as it is.
 func (m *Manager) Cancel(id string) error {
 	m.mu.Lock()
 	j := m.byID[id]
@@ -322,6 +346,7 @@ func (m *Manager) Close(ctx context.Context) error {
 		m.wg.Wait()
 		m.door <- struct{}{} // a Submit may be under way
 		<-m.door
+		m.syncAll()
 		m.fetch.close()
 		_ = m.store.close()
 	}()

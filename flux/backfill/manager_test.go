@@ -3,12 +3,15 @@ package backfill
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -17,7 +20,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
-	"github.com/fluxmetrics/fluxkit/graphite"
 	"github.com/fluxmetrics/fluxkit/resample"
 )
 
@@ -149,7 +151,7 @@ func TestJobsOutliveTheProcess(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(r.cfg.Dir, name+map[string]string{"temp.job": tempSuffix}[name]+map[bool]string{true: jobSuffix}[name != "temp.job"]), []byte(content), 0o600))
 		}
 		r.cfg.Logger = slog.New(slog.NewTextHandler(log, nil))
-		time.Sleep(24 * time.Hour) // what is asked for stays what it was
+		time.Sleep(24 * time.Hour) // what was asked for stays what it was
 		r.start()
 		defer r.close()
 		require.Equal(t, Done, r.wait(s.ID).State)
@@ -157,7 +159,9 @@ func TestJobsOutliveTheProcess(t *testing.T) {
 		require.Equal(t, 2, bytes.Count(log.Bytes(), []byte("passed over")))
 		require.NoFileExists(t, filepath.Join(r.cfg.Dir, "temp.job"+tempSuffix))
 		asked := r.source.requests()
-		require.Equal(t, asked[0], asked[1])
+		require.Len(t, asked, 2)
+		require.Contains(t, asked[1], fmt.Sprintf("from=%d&", (began-3600_000)/1000-1), "all at once: no part of it is better than another any more")
+		require.Contains(t, asked[1], fmt.Sprintf("until=%d", began/1000))
 	})
 }
 
@@ -219,6 +223,40 @@ func TestWhatIsMissing(t *testing.T) {
 	require.ErrorContains(t, err, "no local Graphite")
 }
 
+// Live points may have raised a mark, or somebody may say from when on history is missing, before Carbon has created the
+// metric.
+func TestMetricWithAMarkIsCreatedFirst(t *testing.T) {
+	for _, since := range []string{"", "-2hours"} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			marks, seen := &dedup.Memory{}, &local{blind: true, sink: r.sink}
+			require.NoError(t, marks.Raise(t.Context(), []dedup.Mark{{Metric: []byte("a"), Timestamp: began - 3600_000}}))
+			r.cfg.Marks, r.cfg.Local = marks, seen
+			r.source.samples = every(began-7200_000, began, 60_000)
+			r.start()
+			defer r.close()
+			req := request("a", "from=-2hours")
+			req.Since = since
+			id := r.submit(req).ID
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+			require.Len(t, r.sink.last("a"), 1, "one point, and nothing before it is seen")
+			seen.mu.Lock()
+			seen.blind = false
+			seen.mu.Unlock()
+			s := r.wait(id)
+			require.Equal(t, Done, s.State, s.Error)
+			from := began - int64(3600_000)
+			if since != "" {
+				from = began - 7200_000
+			}
+			require.Equal(t, means(r.source.samples, from, began), r.sink.last("a"))
+			require.Equal(t, from, s.Since.UnixMilli())
+			require.Len(t, seen.lasts, 1)
+		})
+	}
+}
+
 func TestStoreOfMarksThatIsAway(t *testing.T) {
 	r := newRig(t)
 	r.cfg.Marks = awayStore{}
@@ -258,6 +296,59 @@ func TestMissingRender(t *testing.T) {
 		require.EqualValues(t, 960, s.SkippedFull)
 		require.EqualValues(t, 480, s.Sent)
 	})
+}
+
+// Finite samples whose sum is not finite make no point, no mark, and no file that cannot be written.
+func TestMinutesThatOverflow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		marks := &dedup.Memory{}
+		r.cfg.Dir, r.cfg.Marks, r.cfg.Local = t.TempDir(), marks, &local{sink: r.sink}
+		r.source.samples = every(began-3600_000, began-60_000, 30_000)
+		want := means(r.source.samples, began-3600_000, began)
+		for _, at := range []int64{began - 1800_000, began - 60_000} {
+			delete(want, at)
+			r.source.samples = append(r.source.samples, sample{at + 1000, math.MaxFloat64}, sample{at + 2000, math.MaxFloat64})
+		}
+		slices.SortFunc(r.source.samples, func(a, b sample) int { return compare(a.ms, b.ms) })
+		r.start()
+		defer r.close()
+		s := r.wait(r.submit(request("a", "from=-1h")).ID)
+		require.Equal(t, Done, s.State, s.Error)
+		require.Equal(t, want, r.sink.last("a"))
+		require.EqualValues(t, 2, s.Overflows)
+		require.Equal(t, want[began-120_000], s.Value)
+		_, err := json.Marshal(r.m.List())
+		require.NoError(t, err)
+	})
+}
+
+// The next process may know no local Graphite any more.
+func TestLocalThatIsGoneAtTheNextStart(t *testing.T) {
+	for _, fill := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.cfg.Dir, r.cfg.Local, r.cfg.GiveUp = t.TempDir(), &local{fault: func() error { return errors.New("down") }}, time.Hour
+			r.source.samples = every(began-3600_000, began, 60_000)
+			r.start()
+			req := request("a", "from=-1h")
+			req.MissingRender = fill
+			id := r.submit(req).ID
+			synctest.Wait()
+			r.close()
+			r.cfg.Local = nil
+			r.start()
+			defer r.close()
+			s := r.wait(id)
+			if fill {
+				require.Equal(t, Failed, s.State)
+				require.Contains(t, s.Error, "Config.Local")
+				return
+			}
+			require.Equal(t, Done, s.State)
+			require.Equal(t, means(r.source.samples, began-3600_000, began), r.sink.last("a"))
+		})
+	}
 }
 
 func TestVerifyReadsBack(t *testing.T) {
@@ -350,26 +441,6 @@ func TestPrometheusAsSource(t *testing.T) {
 		require.Equal(t, Done, s.State, s.Error)
 		require.Equal(t, means(r.source.samples, began-2*86400_000, began), r.sink.last("a"))
 	})
-}
-
-func TestLiveIsBounded(t *testing.T) {
-	l := &Live{}
-	l.watch("a", nil)
-	pts := make([]graphite.Point, 1000)
-	for i := range 300 {
-		for k := range pts {
-			pts[k] = graphite.Point{Name: []byte("a"), Timestamp: int64(i*1000+k) * minute}
-		}
-		l.Note(pts)
-	}
-	require.LessOrEqual(t, len(l.minutes("a")), maxLiveMinutes)
-	require.True(t, l.has("a", 299_999*minute))
-	require.Zero(t, testing.AllocsPerRun(100, func() { l.Note(pts[:1]) }))
-	l.forget("a")
-	require.Zero(t, testing.AllocsPerRun(100, func() { l.Note(pts) }))
-	var nobody *Live
-	nobody.Note(pts)
-	require.False(t, nobody.has("a", 0))
 }
 
 func TestManyJobsAtOnce(t *testing.T) {

@@ -1,6 +1,7 @@
 package backfill
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -25,7 +26,7 @@ type Origin struct {
 // https if the port is 443 and http otherwise.
 func ParseOrigin(s string) (Origin, error) {
 	fail := func(rule string) (Origin, error) {
-		return Origin{}, fmt.Errorf("backfill: origin %s: %s", quote(s), rule)
+		return Origin{}, fmt.Errorf("backfill: origin %s: %s", quote(masked(s)), rule)
 	}
 	address, list, held := strings.Cut(s, "=")
 	if !strings.Contains(address, "://") {
@@ -65,6 +66,29 @@ func ParseOrigin(s string) (Origin, error) {
 	return o, nil
 }
 
+// errUser refuses URLs of a kind that would end in logs, in the files of jobs, and in what is told of them.
+var errUser = errors.New("it holds a user's name or a password, which would be told wherever the URL is: leave them out, and have the source let this host in by its address, or by a proxy before it that adds them")
+
+// masked is an URL, or what somebody took for one, without its password.
+func masked(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	if !ok {
+		rest = s
+	}
+	end := len(rest)
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		end = i
+	}
+	at := strings.LastIndexByte(rest[:end], '@')
+	switch {
+	case at < 0:
+		return s
+	case !ok:
+		return "xxxxx" + rest[at:]
+	}
+	return scheme + "://xxxxx" + rest[at:]
+}
+
 // originOf is the origin of an URL.
 func originOf(u *url.URL) (Origin, error) {
 	o := Origin{Scheme: strings.ToLower(u.Scheme), Host: strings.ToLower(u.Hostname()), Port: u.Port()}
@@ -72,7 +96,7 @@ func originOf(u *url.URL) (Origin, error) {
 	case o.Scheme != "http" && o.Scheme != "https":
 		return o, fmt.Errorf("the scheme %s is neither http nor https", quote(u.Scheme))
 	case u.User != nil:
-		return o, fmt.Errorf("it holds a user's name or a password")
+		return o, errUser
 	case o.Host == "" || u.Opaque != "":
 		return o, fmt.Errorf("it has no host")
 	}

@@ -3,6 +3,7 @@ package backfill
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -31,6 +32,19 @@ func TestParseOrigin(t *testing.T) {
 		_, err := ParseOrigin(s)
 		require.Error(t, err, s)
 	}
+}
+
+// Who writes a user and a password into an URL is told what to do instead, and they are told nobody else.
+func TestOriginWithAPassword(t *testing.T) {
+	for _, s := range []string{"http://user:s3cret@g:8080", "user:s3cret@g=10.0.0.0/8", "https://s3cret@g"} {
+		_, err := ParseOrigin(s)
+		require.ErrorContains(t, err, "leave them out")
+		require.NotContains(t, err.Error(), "s3cret")
+		require.NotContains(t, err.Error(), "user:")
+	}
+	_, err := (&Request{HostType: Graphite, URLs: []string{"http://user:s3cret@g/render?target=a@b"}}).resolve(nil, time.Unix(0, 0), true)
+	require.ErrorContains(t, err, `"http://xxxxx@g/render?target=a@b": it holds`)
+	require.Equal(t, "http://g/render?target=a@b", masked("http://g/render?target=a@b"))
 }
 
 func TestOriginAllows(t *testing.T) {

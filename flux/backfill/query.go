@@ -3,6 +3,7 @@ package backfill
 import (
 	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -57,6 +58,9 @@ func (q *query) set(name, value string) {
 	}
 	q.params = append(q.params, p)
 }
+
+// setSecond sets a time in Unix seconds, of which none is before 1970.
+func (q *query) setSecond(name string, sec int64) { q.set(name, strconv.FormatInt(max(0, sec), 10)) }
 
 func (q *query) String() string {
 	var b strings.Builder

@@ -17,14 +17,12 @@ type slice struct {
 	// not tell it.
 	From  int64 `json:"from"`
 	Until int64 `json:"until"`
+	// Age is how long before the request was accepted From was, in milliseconds, where the request says it so and no date;
+	// else 0.
+	Age int64 `json:"age,omitempty"`
 
-	relative bool // From is so long ago, and no date
+	low, high int64 // bounds of what is taken of the answer, as limits has them
 }
-
-// inward is how far a slice of a Graphite is moved towards now. A server answers from the finest archive that reaches
-// back to from, and slices like to begin where an archive ends: asked a moment later, from as an absolute time would lie
-// beyond that end, and the answer be coarse.
-const inward = 2 * minute
 
 // resolve makes the slices of a request, in the order of their beginnings. The error is a *RequestError or an
 // *OriginError.
@@ -36,7 +34,7 @@ func (r *Request) resolve(list origins, accepted time.Time, whole bool) ([]slice
 			return nil, err
 		}
 		if err != nil {
-			return nil, &RequestError{fmt.Sprintf("fetch_resolution_urls[%d]", i), quote(raw), err.Error()}
+			return nil, &RequestError{fmt.Sprintf("fetch_resolution_urls[%d]", i), quote(masked(raw)), err.Error()}
 		}
 		out = append(out, s)
 	}
@@ -46,41 +44,7 @@ func (r *Request) resolve(list origins, accepted time.Time, whole bool) ([]slice
 		}
 		return compare(a.Until, b.Until)
 	})
-	return moveInward(slices.Compact(out)), nil
-}
-
-// moveInward moves the beginnings of slices whose first minutes the slice before can give as well, which is made longer
-// for it.
-func moveInward(list []slice) []slice {
-	for i := 1; i < len(list); i++ {
-		s, before := &list[i], &list[0]
-		for k := range list[:i] {
-			if list[k].Until > before.Until {
-				before = &list[k]
-			}
-		}
-		if !s.relative || before.From == none || before.Until < s.From || s.Until <= s.From+inward {
-			continue
-		}
-		s.From += inward
-		s.setTime("from", s.From/second-1)
-		if before.Until < s.From {
-			before.Until = s.From
-			before.setTime("until", before.Until/second)
-		}
-	}
-	return list
-}
-
-// setTime changes a parameter of the URL, which resolve has parsed before.
-func (s *slice) setTime(name string, sec int64) {
-	address, raw, _ := strings.Cut(s.URL, "?")
-	q, err := parseQuery(raw)
-	if err != nil {
-		return
-	}
-	q.set(name, strconv.FormatInt(sec, 10))
-	s.URL = address + "?" + q.String()
+	return slices.Compact(out), nil
 }
 
 func compare(a, b int64) int {
@@ -162,10 +126,12 @@ func (q *query) graphite(accepted time.Time) (slice, error) {
 		}
 		at[i] = ms
 	}
-	from, _ := q.get("from")
-	s := slice{From: floorMinute(at[0]), Until: at[1], relative: strings.HasPrefix(strings.TrimPrefix(from, "now"), "-")}
-	q.set("from", strconv.FormatInt(max(0, s.From/second-1), 10))
-	q.set("until", strconv.FormatInt((s.Until+second-1)/second, 10))
+	s := slice{From: floorMinute(at[0]), Until: at[1]}
+	if from, _ := q.get("from"); from == "" || strings.HasPrefix(strings.TrimPrefix(from, "now"), "-") {
+		s.Age = accepted.UnixMilli() - at[0]
+	}
+	q.setSecond("from", s.From/second-1)
+	q.setSecond("until", (s.Until+second-1)/second)
 	q.set("format", "json")
 	return s, nil
 }
@@ -206,7 +172,7 @@ func (q *query) queryRange() (slice, error) {
 		return slice{}, fmt.Errorf("step: %w", err)
 	}
 	s := slice{From: floorMinute(at[0]), Until: at[1]}
-	q.set("start", strconv.FormatInt(s.From/second, 10))
+	q.setSecond("start", s.From/second)
 	return s, nil
 }
 

@@ -7,26 +7,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A slice that begins where an archive of the source ends must still be answered from it a moment later.
-func TestSlicesBeginWithinTheArchive(t *testing.T) {
+// Relative times are resolved when a request is accepted, and how long ago they were is kept.
+func TestSlicesAreAbsoluteAndKeepTheirAge(t *testing.T) {
 	accepted := time.UnixMilli(began + 30_500)
-	r := request("a", "from=-6hours", "from=-24hours&until=-6hours", "from=-90days&until=-24hours")
+	r := request("a", "from=-6hours", "from=-24hours&until=-6hours", "from=-90days&until=-24hours", "from=946684000")
 	list, err := r.resolve(origins{origin(t, "http://source:8080")}, accepted, true)
 	require.NoError(t, err)
-	at := func(back int64) int64 { return began - back*1000 }
-	require.Equal(t, at(90*86400), list[0].From, "nobody else has the oldest minute")
-	require.Equal(t, "http://source:8080/render/?from=938908799&until=946598520&format=json&target=web.cpu", list[0].URL)
-	require.Equal(t, at(86400)+inward, list[0].Until)
-	require.Equal(t, at(86400)+inward, list[1].From)
-	require.Equal(t, "http://source:8080/render/?from=946598519&until=946663320&format=json&target=web.cpu", list[1].URL)
-	require.Equal(t, "http://source:8080/render/?from=946663319&format=json&target=web.cpu&until=946684831", list[2].URL)
-
-	// Where there is a gap before a slice, it stays as it is.
-	list, err = request("a", "from=-2hours", "from=-9hours&until=-6hours", "from=946684000").resolve(origins{origin(t, "http://source:8080")}, accepted, true)
-	require.NoError(t, err)
-	require.Equal(t, at(9*3600), list[0].From)
-	require.Equal(t, at(2*3600), list[1].From)
-	require.Equal(t, floorMinute(946684000_000), list[2].From, "an absolute time is no age")
+	const day = int64(86400_000)
+	for i, want := range []slice{
+		{"http://source:8080/render/?from=938908799&until=946598431&format=json&target=web.cpu", began - 90*day, began - day + 30_500, 90 * day, 0, 0},
+		{"http://source:8080/render/?from=946598399&until=946663231&format=json&target=web.cpu", began - day, began - day/4 + 30_500, day, 0, 0},
+		{"http://source:8080/render/?from=946663199&format=json&target=web.cpu&until=946684831", began - day/4, began + 30_500, day / 4, 0, 0},
+		{"http://source:8080/render/?from=946683959&format=json&target=web.cpu&until=946684831", began - 840_000, began + 30_500, 0, 0, 0},
+	} {
+		require.Equal(t, want, list[i])
+	}
 }
 
 func TestURLsAreRefused(t *testing.T) {

@@ -48,7 +48,8 @@ type SliceOptions struct {
 //
 // For Graphite the times are relative, as Vista has them, save that the newest slice begins 600 s before Last where that
 // is later. For Prometheus they are absolute: a selector is given a range of its own, and gives raw samples; any other
-// expression is asked for a value a minute, in parts that the server answers.
+// expression is asked for a value a minute, in parts of 11,000 that the server answers. A part ends at its last minute,
+// and the next begins a minute later. A request takes 100 URLs: those of 763 days of an expression at most.
 func Slices(o SliceOptions) ([]string, error) {
 	base, err := url.Parse(o.BaseURL)
 	if err == nil {

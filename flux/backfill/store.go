@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,14 +15,16 @@ import (
 )
 
 const (
-	jobSuffix  = ".job"
-	tempSuffix = ".tmp"
-	lockName   = "lock"
-	maxJobFile = 8 << 20
+	jobSuffix    = ".job"
+	trailSuffix  = ".trail"
+	tempSuffix   = ".tmp"
+	lockName     = "lock"
+	maxJobFile   = 8 << 20
+	maxTrailFile = 2 * maxTrail
 )
 
-// store keeps jobs in a directory: a file each, whose first line is the checksum of the rest. A file is replaced by
-// renaming, so that it is whole at any moment. The zero value keeps nothing.
+// store keeps jobs in a directory: a file each, whose first line is the checksum of the rest, and beside it, until the
+// job ends, its trail. A file is replaced by renaming, so that it is whole at any moment. The zero value keeps nothing.
 type store struct {
 	dir  string
 	lock io.Closer
@@ -105,8 +108,22 @@ func (s *store) remove(id string) error {
 	return os.Remove(s.path(id))
 }
 
+// live returns where a job notes what is live, with its trail.
+func (s *store) live(id string) *liveMetric {
+	if s.dir == "" {
+		return newLiveMetric(id, nil)
+	}
+	return newLiveMetric(id, newTrail(filepath.Join(s.dir, id+trailSuffix)))
+}
+
+// kept is what a directory has of a job.
+type kept struct {
+	record
+	live *liveMetric
+}
+
 // load reads all jobs. Files that are damaged are told of and left where they are.
-func (s *store) load(log *slog.Logger) ([]record, error) {
+func (s *store) load(log *slog.Logger) ([]kept, error) {
 	if s.dir == "" {
 		return nil, nil
 	}
@@ -114,11 +131,8 @@ func (s *store) load(log *slog.Logger) ([]record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("backfill: Config.Dir: %w", err)
 	}
-	var out []record
+	var out []kept
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), jobSuffix+tempSuffix) {
-			_ = os.Remove(filepath.Join(s.dir, e.Name())) // of a process that was killed
-		}
 		id, ok := strings.CutSuffix(e.Name(), jobSuffix)
 		if !ok || !e.Type().IsRegular() {
 			continue
@@ -127,13 +141,75 @@ func (s *store) load(log *slog.Logger) ([]record, error) {
 		if err == nil && r.ID != id {
 			err = errors.New("it is of another job")
 		}
+		k := kept{r, s.live(id)}
+		if err == nil && !k.State.Ended() {
+			err = s.follow(&k, log)
+		}
 		if err != nil {
 			log.Error("a job's file is damaged and passed over", "file", s.path(id), "error", err)
 			continue
 		}
-		out = append(out, r)
+		out = append(out, k)
 	}
 	return out, nil
+}
+
+// Unfinished returns how many jobs a Config.Dir holds that have not ended, 0 for a directory that is not there. Files that are
+// damaged do not count.
+func Unfinished(dir string) (int, error) {
+	s := &store{dir: dir}
+	jobs, err := s.load(slog.New(slog.DiscardHandler))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	n := 0
+	for _, k := range jobs {
+		if !k.State.Ended() {
+			n++
+		}
+	}
+	return n, err
+}
+
+// follow brings a job to where its trail ends.
+func (s *store) follow(k *kept, log *slog.Logger) error {
+	t := k.live.trail
+	f, err := os.Open(t.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxTrailFile))
+	if err != nil {
+		return err
+	}
+	if damaged := k.replay(content); damaged > 0 {
+		log.Warn("lines of a job's trail are damaged and passed over", "file", t.path, "lines", damaged)
+	}
+	t.torn = len(content) > 0 && content[len(content)-1] != '\n'
+	return nil
+}
+
+// clean removes what a process that was killed has left over: files that were being written, and trails of jobs that have
+// ended or were never accepted. That of a job whose file is damaged stays.
+func (s *store) clean(jobs []kept) {
+	ended := map[string]bool{}
+	for _, k := range jobs {
+		ended[k.ID] = k.State.Ended()
+	}
+	entries, _ := os.ReadDir(s.dir)
+	for _, e := range entries {
+		id, isTrail := strings.CutSuffix(e.Name(), trailSuffix)
+		_, err := os.Stat(s.path(id))
+		switch {
+		case strings.HasSuffix(e.Name(), jobSuffix+tempSuffix), strings.HasSuffix(e.Name(), trailSuffix+tempSuffix),
+			isTrail && (ended[id] || errors.Is(err, fs.ErrNotExist)):
+			_ = os.Remove(filepath.Join(s.dir, e.Name()))
+		}
+	}
 }
 
 func readRecord(path string) (record, error) {
@@ -162,13 +238,18 @@ func parseRecord(content []byte) (record, error) {
 	if err := json.Unmarshal(body, &r); err != nil {
 		return record{}, err
 	}
+	return r, r.check()
+}
+
+// check checks a record that was read.
+func (r *record) check() error {
 	switch r.State {
 	case Queued, Running, Waiting, Done, Failed, Cancelled:
 	default:
-		return record{}, fmt.Errorf("its state is %s", quote(string(r.State)))
+		return fmt.Errorf("its state is %s", quote(string(r.State)))
 	}
 	if r.Metric == "" || len(r.URLs) == 0 {
-		return record{}, errors.New("it has no metric or no URL")
+		return errors.New("it has no metric or no URL")
 	}
-	return r, nil
+	return nil
 }

@@ -4,12 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"time"
 )
 
-// maxLarge is how many answers in a row may be too large before a job fails.
-const maxLarge = 5
+const (
+	// maxLarge is how many answers in a row may be too large, for a part of a slice that is not cut any further, before a
+	// job fails.
+	maxLarge = 5
+	// largeWait is how long a job waits after the first of them; after the second twice as long, and so on.
+	largeWait = 15 * time.Minute
+)
 
 // work runs jobs until ctx ends.
 func (m *Manager) work(ctx context.Context) {
@@ -29,29 +35,62 @@ func (m *Manager) work(ctx context.Context) {
 	}
 }
 
-// pick takes the oldest job that may run. Without one it tells how long to wait.
+// pick takes the job that was tried least recently among those that may run: so that a source which hangs keeps from
+// others no more workers than it may have requests, one whose sources have that many is left for later. Without a job it
+// tells how long to wait.
 func (m *Manager) pick(ctx context.Context) (*job, context.Context, time.Duration, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.prune()
 	wait, now := time.Hour, m.cfg.Now()
+	busy := map[string]int{}
+	for _, j := range m.jobs {
+		if j.State == Running {
+			for _, o := range j.sources() {
+				busy[o]++
+			}
+		}
+	}
+	full := func(o string) bool { return busy[o] >= m.fetch.cfg.PerHost }
+	var best *job
 	for _, j := range m.jobs {
 		if j.State != Queued && j.State != Waiting {
 			continue
 		}
 		if d := j.retryAt.Sub(now); d > 0 {
 			wait = min(wait, d)
+		} else if (best == nil || j.tried.Before(best.tried)) && !slices.ContainsFunc(j.sources(), full) {
+			best = j
+		}
+	}
+	if best == nil {
+		return nil, nil, wait, m.wake
+	}
+	best.State, best.RetryAt, best.tried = Running, time.Time{}, now
+	if best.Started.IsZero() {
+		best.Started = now.UTC()
+	}
+	jobCtx, cancel := context.WithCancel(ctx)
+	best.cancel = cancel
+	return best, jobCtx, 0, nil
+}
+
+// sources are the origins that the job is fetched from. The manager's lock is held.
+func (j *job) sources() []string {
+	if j.origins != nil {
+		return j.origins
+	}
+	j.origins = []string{}
+	for _, s := range j.URLs {
+		u, err := url.Parse(s.URL)
+		if err != nil { // its fetch says so
 			continue
 		}
-		j.State, j.RetryAt = Running, time.Time{}
-		if j.Started.IsZero() {
-			j.Started = now.UTC()
+		if o, err := originOf(u); err == nil && !slices.Contains(j.origins, o.String()) {
+			j.origins = append(j.origins, o.String())
 		}
-		jobCtx, cancel := context.WithCancel(ctx)
-		j.cancel = cancel
-		return j, jobCtx, 0, nil
 	}
-	return nil, nil, wait, m.wake
+	return j.origins
 }
 
 // attempt runs a job until it ends or has to wait.
@@ -62,6 +101,7 @@ func (m *Manager) attempt(ctx context.Context, j *job) {
 	j.cancel()
 	revoked := j.revoked
 	m.mu.Unlock()
+	var p *pauseError
 	switch {
 	case err == nil:
 		err = m.finish(j, Done, nil)
@@ -70,12 +110,45 @@ func (m *Manager) attempt(ctx context.Context, j *job) {
 	case stopped:
 		m.set(func() { j.State = Queued })
 		err = m.save(j)
+	case errors.As(err, &p):
+		err = m.pause(j, p.wait)
 	default:
 		err = m.failed(j, err)
 	}
 	if err != nil {
 		m.cfg.Logger.Error("a job's file could not be written", "job", j.ID, "metric", j.Metric, "error", err)
 	}
+}
+
+// pauseError ends an attempt that has nothing to do for a while, so that another job has its worker.
+type pauseError struct{ wait time.Duration }
+
+func (e *pauseError) Error() string { return fmt.Sprintf("backfill: a job waits %v", e.wait) }
+
+// maxHeld bounds the samples that jobs keep together while they wait to see what they have sent.
+const maxHeld = 2_000_000
+
+// pause has a job wait that has not failed.
+func (m *Manager) pause(j *job, wait time.Duration) error {
+	m.mu.Lock()
+	if j.revoked { // meanwhile
+		m.mu.Unlock()
+		return m.finish(j, Cancelled, nil)
+	}
+	defer m.mu.Unlock()
+	held := len(j.carry)
+	for _, other := range m.byMetric {
+		if other.State == Waiting {
+			held += len(other.carry)
+		}
+	}
+	if len(j.carry) > maxCarry && held > maxHeld {
+		j.restart()
+	}
+	at := m.cfg.Now().Add(wait)
+	j.State, j.RetryAt, j.retryAt = Waiting, at.UTC(), at
+	m.rouse()
+	return nil
 }
 
 // failed has a job wait after an error, or ends it.
@@ -87,10 +160,11 @@ func (m *Manager) failed(j *job, err error) error {
 	if j.Errors++; j.fails == 0 {
 		j.since = now
 	}
+	wait := backoff(j.fails)
 	if isFetch && f.TooLarge {
 		j.large++
+		wait = time.Duration(j.large) * largeWait
 	}
-	wait := backoff(j.fails)
 	if isFetch {
 		wait = max(wait, f.RetryAfter)
 	}
@@ -111,9 +185,8 @@ func (m *Manager) failed(j *job, err error) error {
 	m.cfg.Logger.Warn("a job waits", "job", j.ID, "metric", j.Metric, "wait", wait, "error", err)
 	// The job can be taken up again as soon as it waits, so its file is written before.
 	m.mu.Lock()
-	kept := j.record
+	kept := j.version()
 	kept.State, kept.RetryAt = Waiting, now.Add(wait).UTC()
-	kept.Live = m.cfg.Live.minutes(j.Metric)
 	m.mu.Unlock()
 	saved := m.store.save(&kept)
 	m.mu.Lock()
@@ -129,17 +202,31 @@ func (m *Manager) failed(j *job, err error) error {
 	return saved
 }
 
+// lastWords is how long a job that does not end well may take to send live points once more.
+const lastWords = 2 * time.Second
+
 // finish ends a job that nobody else runs.
 func (m *Manager) finish(j *job, s State, why error) error {
+	if s != Done { // a chunk may be on its way; the sink has what follows behind it
+		ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+		if err := m.restore(ctx, j); err != nil {
+			m.cfg.Logger.Warn("live points may have been written over by a job that did not end", "job", j.ID, "metric", j.Metric, "error", err)
+		}
+		cancel()
+	}
 	m.mu.Lock()
-	j.State, j.Finished, j.RetryAt, j.Live, j.carry = s, m.cfg.Now().UTC(), time.Time{}, nil, nil
+	j.State, j.Finished, j.RetryAt, j.carry = s, m.cfg.Now().UTC(), time.Time{}, nil
 	if why != nil {
 		j.Error = why.Error()
 	}
-	kept := j.record
+	kept := j.version()
 	m.mu.Unlock()
 	err := m.store.save(&kept)
 	m.cfg.Live.forget(j.Metric)
+	if err == nil {
+		err = j.live.trail.remove()
+	}
+	m.count.end(s)
 	if s == Failed {
 		m.cfg.Logger.Error("a job failed", "job", j.ID, "metric", j.Metric, "error", why)
 	} else {
@@ -166,12 +253,68 @@ func (m *Manager) set(change func()) {
 // save keeps how a running job stands.
 func (m *Manager) save(j *job) error {
 	m.mu.Lock()
-	if m.store.dir != "" {
-		j.Live = m.cfg.Live.minutes(j.Metric)
-	}
-	kept := j.record
+	kept := j.version()
 	m.mu.Unlock()
 	return m.store.save(&kept)
+}
+
+// progress is save of what a chunk changes: it outlives the process, and within syncEvery a loss of power.
+func (m *Manager) progress(j *job) error {
+	m.mu.Lock()
+	kept := j.version()
+	m.mu.Unlock()
+	return j.live.trail.progress(kept)
+}
+
+// tidy writes a running job's trail anew if it has grown or could not be written.
+func (m *Manager) tidy(j *job) error {
+	if !j.live.trail.untidy() {
+		return nil
+	}
+	m.mu.Lock()
+	kept := j.version()
+	m.mu.Unlock()
+	return j.live.rewrite(kept, m.store)
+}
+
+// syncEvery is how long the newest lines of trails may be lost with the power.
+const syncEvery = time.Second
+
+// stir has trails synced before long.
+func (m *Manager) stir() {
+	select {
+	case m.unsynced <- struct{}{}:
+	default:
+	}
+}
+
+// syncTrails syncs trails that were written to, until ctx ends.
+func (m *Manager) syncTrails(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.unsynced:
+		}
+		if sleep(ctx, syncEvery) != nil {
+			return
+		}
+		m.syncAll()
+	}
+}
+
+func (m *Manager) syncAll() {
+	m.mu.Lock()
+	var trails []*trail
+	for _, j := range m.byMetric {
+		trails = append(trails, j.live.trail)
+	}
+	m.mu.Unlock()
+	for _, t := range trails {
+		if err := t.sync(); err != nil {
+			m.cfg.Logger.Warn("what is known of a job may not outlive a loss of power", "file", t.path, "error", err)
+		}
+	}
 }
 
 // prune forgets jobs that ended long ago, or are more than are kept. The lock is held.

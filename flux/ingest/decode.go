@@ -20,6 +20,19 @@ type Decoders struct {
 	plain, gzip, deflate sync.Pool // *decoder
 }
 
+// CheckEncoding returns the *Error with which Decoders.Open refuses an encoding that is not known, nil for others.
+func CheckEncoding(encoding string) error {
+	if encoding == "" {
+		return nil
+	}
+	switch strings.ToLower(encoding) {
+	case "identity", "gzip", "x-gzip", "deflate":
+		return nil
+	}
+	return &Error{Code: http.StatusUnsupportedMediaType, Item: -1, Reason: ReasonEncoding,
+		Message: "Content-Encoding " + quote(encoding) + " is not known here - send gzip, deflate or none"}
+}
+
 // Open returns a reader of what r holds, decoded. encoding is the header Content-Encoding, in any case: empty or
 // "identity", "gzip" or "x-gzip", or "deflate", which clients send with the header and checksum of zlib (RFC 9110) and
 // without. Close does not close r.
@@ -28,16 +41,15 @@ type Decoders struct {
 // encoding that is not known (415), and data that is not in it, that is cut short or that goes on after its end (400),
 // is an *Error with ReasonEncoding. Errors of r itself are returned as they are.
 func (d *Decoders) Open(r io.Reader, encoding string, limit int64) (io.ReadCloser, error) {
+	if err := CheckEncoding(encoding); err != nil {
+		return nil, err
+	}
 	pool, start := &d.plain, (*decoder).startPlain
 	switch strings.ToLower(encoding) {
-	case "", "identity":
 	case "gzip", "x-gzip":
 		pool, start = &d.gzip, (*decoder).startGzip
 	case "deflate":
 		pool, start = &d.deflate, (*decoder).startDeflate
-	default:
-		return nil, &Error{Code: http.StatusUnsupportedMediaType, Item: -1, Reason: ReasonEncoding,
-			Message: "Content-Encoding " + quote(encoding) + " is not known here - send gzip, deflate or none"}
 	}
 	z, _ := pool.Get().(*decoder)
 	if z == nil {
@@ -106,8 +118,23 @@ func (z *decoder) startGzip(r io.Reader) (err error) {
 	} else {
 		err = z.gzip.Reset(z.src)
 	}
+	if err == nil {
+		z.gzip.Multistream(false) // so that what follows is told from what is cut short
+	}
 	z.from = z.gzip
 	return err
+}
+
+// nextGzip begins with what follows the end of gzip data: more of it (RFC 1952, 2.2), or nothing.
+func (z *decoder) nextGzip() error {
+	if _, err := z.src.Peek(1); err != nil {
+		return err
+	}
+	if z.gzip.Reset(z.src) != nil {
+		return errTrailing
+	}
+	z.gzip.Multistream(false)
+	return nil
 }
 
 // startDeflate tells zlib by its header. Data without one cannot look like it: it would start with a stored block whose
@@ -149,13 +176,18 @@ func (z *decoder) read(b []byte) (n int, err error) {
 		return n, err
 	}
 	z.left -= int64(n)
-	if err == io.EOF && z.src != nil {
-		if _, more := z.src.ReadByte(); more == nil {
-			return n, z.refuse(errTrailing)
-		}
-	}
-	if err != nil && err != io.EOF {
+	switch {
+	case err == nil:
+	case err != io.EOF:
 		err = z.refuse(err)
+	case z.name == "gzip":
+		if err = z.nextGzip(); err != nil && err != io.EOF {
+			err = z.refuse(err)
+		}
+	case z.src != nil:
+		if _, more := z.src.ReadByte(); more == nil {
+			err = z.refuse(errTrailing)
+		}
 	}
 	return n, err
 }

@@ -116,7 +116,14 @@ func TestDecodeRefusals(t *testing.T) {
 			require.Equal(t, "invalid "+name+" data - the data is cut short", bad.Message)
 		}
 		_, err := decoded(&d, bytes.NewReader(append(data, "trailing"...)), e.header, 1<<20)
-		require.ErrorContains(t, err, "invalid "+name+" data")
+		require.ErrorContains(t, err, "invalid "+name+" data - data after its end")
+		_, err = decoded(&d, bytes.NewReader(append(data, '\n')), e.header, 1<<20)
+		require.ErrorContains(t, err, "invalid "+name+" data - data after its end", "less than a header's worth")
+		if name == "gzip" { // which may come in several pieces
+			body, err := decoded(&d, bytes.NewReader(append(compress(t, e.writer, "a"), data...)), e.header, 1<<20)
+			require.NoError(t, err)
+			require.Equal(t, "a"+nginx, string(body))
+		}
 		if e.name != "raw deflate" { // which has no checksum
 			data[len(data)-1] ^= 1
 			_, err = decoded(&d, bytes.NewReader(data), e.header, 1<<20)

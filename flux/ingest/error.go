@@ -11,7 +11,7 @@ import (
 // The message tells which item, which field, which value and which rule. What it cites of the request is quoted and
 // cut to 100 bytes, so that it is one line of printable text; the key is never in it.
 type Error struct {
-	Code    int    // the HTTP status: 400, 413 for too many points, 415 for an unknown Content-Encoding
+	Code    int    // the HTTP status: 400, 413 for too many points, 415 for an unknown Content-Encoding, or Hold's
 	Message string // for the client
 	Item    int    // index of the point in the request; -1 if the request as a whole is refused
 	Reason  Reason // a label to count by

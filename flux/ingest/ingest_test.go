@@ -200,11 +200,11 @@ func TestSwitches(t *testing.T) {
 		f(`"status":`+v, ingest.Request{Status: true})
 	}
 	f(`"status":""`, ingest.Request{})
-	for _, v := range []string{`true`, `1`, `-0.5`, `"true"`, `"0"`, `[0]`, `{"a":1}`} {
+	for _, v := range []string{`true`, `1`, `-0.5`, `"true"`, `"0"`, `"false"`, `"False"`, `[0]`, `{"a":1}`} {
 		f(`"test":`+v, ingest.Request{Test: true})
 		f(`"validate_key":`+v, ingest.Request{ValidateKey: true})
 	}
-	for _, v := range []string{`false`, `0`, `-0.0e5`, `""`, `"false"`, `"False"`, `null`, `[ ]`, `{}`} {
+	for _, v := range []string{`false`, `0`, `-0.0e5`, `""`, `null`, `[ ]`, `{}`} {
 		f(`"test":`+v, ingest.Request{})
 		f(`"validate_key":`+v, ingest.Request{})
 	}

@@ -19,8 +19,8 @@ const maxMembers = 4096
 // Members that Flux does not know are ignored. A metrics array with something in it counts and the members of the
 // single form beside it do not; one that is empty, null or absent means the single form.
 //
-// The error is an *Error: the body is not JSON, it is not an object with members, or it holds more than MaxPoints
-// points. What is wrong with the points themselves is for Validate to tell. The body must be left alone until the
+// The error is an *Error: the body is not JSON, it is not an object with members, it holds more than MaxPoints points,
+// or what Hold said. What is wrong with the points themselves is for Validate to tell. The body must be left alone until the
 // items have been used.
 func (p *Parser) JSON(body []byte) (*Request, error) {
 	p.Reset()
@@ -44,7 +44,7 @@ func (p *Parser) document(body []byte) (*Request, error) {
 	if p.err != nil {
 		p.shape = p.err
 	}
-	if p.shape != nil && p.shape.Reason != ReasonForm {
+	if p.shape != nil && (p.shape.Reason != ReasonForm || p.full != nil) {
 		return nil, p.shape
 	}
 	return &p.req, nil
@@ -182,7 +182,15 @@ func (t token) fill() bool {
 	return t.kind == truth || t.kind == text && (string(t.text) == "true" || string(t.text) == "True")
 }
 
-// yes reports whether a switch is on: what Python takes for true, save the text of false.
+// FillAll has every point of the last request ask to be taken whatever its age. It is for before Validate.
+func (p *Parser) FillAll() {
+	for i := range p.raws {
+		p.raws[i].fill = true
+	}
+	p.req.Fill = p.req.Fill || len(p.raws) > 0
+}
+
+// yes reports whether a switch is on: what Python takes for true. So every text but the empty one turns it on, false too.
 func (t token) yes() bool {
 	switch t.kind {
 	case truth:
@@ -191,7 +199,7 @@ func (t token) yes() bool {
 		f, _ := float(t)
 		return f != 0
 	case text:
-		return len(t.text) > 0 && string(t.text) != "false" && string(t.text) != "False"
+		return len(t.text) > 0
 	case array, object:
 		if len(t.text) < 2 { // the body ended in it; that is an error already
 			return false

@@ -12,8 +12,7 @@ import (
 // judged by itself, by the rules for all points of HTTP: Validate puts the good ones in Items and the others in
 // Rejected, where Item+1 is the line's number.
 //
-// The error is an *Error: the body has more than MaxPoints lines that are not blank. The body must be left alone until
-// the items have been used.
+// The error is an *Error, and what Hold said. The body must be left alone until the items have been used.
 func (p *Parser) Lines(body []byte) (*Request, error) {
 	p.Reset()
 	p.source, p.req.OneByOne = fromLines, true

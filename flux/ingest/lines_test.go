@@ -1,7 +1,6 @@
 package ingest_test
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 
@@ -86,17 +85,12 @@ func TestLineRejects(t *testing.T) {
 	f("x y 1", "x", ingest.ReasonOld, `invalid timestamp - "1" - timestamp is too old, older than 3600 seconds - line 3 ("x")`)
 }
 
-func TestTooManyLines(t *testing.T) {
+// Lines are judged one by one: there may be as many as there is memory for.
+func TestManyLines(t *testing.T) {
 	p := ingest.Parser{MaxPoints: 2}
-	req, err := p.Lines([]byte("a 1 -1\n\n\nb 1 -1\n\n"))
+	req, err := p.Lines([]byte("a 1 -1\n\n\nb 1 -1\nc 1 -1\n"))
 	require.NoError(t, err)
-	require.Equal(t, 2, req.Points)
-
-	req, err = p.Lines([]byte("a 1 -1\nb 1 -1\nx\n"))
-	require.Nil(t, req)
-	var e *ingest.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, http.StatusRequestEntityTooLarge, e.Code)
-	require.Equal(t, ingest.ReasonTooMany, e.Reason)
-	require.Equal(t, err, p.Validate(rules(), ""))
+	require.Equal(t, 3, req.Points)
+	require.NoError(t, p.Validate(rules(), ""))
+	require.Len(t, req.Items, 3)
 }

@@ -6,7 +6,7 @@ import "strings"
 //
 //	metric=a.b&timestamp=1478021700&value=1.0&key=...
 //
-// Parameters come in any order; fill=true, status and test=true are the optional ones. A plus sign and %20 are spaces.
+// Parameters come in any order; fill=true, status and test (see Switch) are the optional ones. A plus sign and %20 are spaces.
 // A parameter without "=" is empty. Every semicolon is one of a name with tags and separates nothing.
 //
 // The error is an *Error: a parameter that Flux does not know or that stands twice, or a broken escape. What is wrong
@@ -71,10 +71,16 @@ func (p *Parser) take(one *raw, name string, v token) {
 	case "status":
 		p.req.Status = true
 	case "test":
-		p.req.Test = string(v.text) == "true" || string(v.text) == "True"
+		p.req.Test = Switch(string(v.text))
 	default:
 		one.set([]byte(name), v)
 	}
+}
+
+// Switch reports whether the value of a parameter such as test turns it on: all do but 0, false and False, so that
+// nobody who asks for a test in words of his own has his points sent.
+func Switch(value string) bool {
+	return value != "0" && value != "false" && value != "False"
 }
 
 // unescape appends the text that s stands for to the parser's text and returns it.

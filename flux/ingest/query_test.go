@@ -45,8 +45,12 @@ func TestQueryRequest(t *testing.T) {
 	f("status=", ingest.Request{Status: true})
 	f("test=true", ingest.Request{Test: true})
 	f("test=True", ingest.Request{Test: true})
-	f("test=false", ingest.Request{})
-	f("test", ingest.Request{})
+	for _, v := range []string{"=1", "=yes", "=TRUE", "=", ""} {
+		f("test"+v, ingest.Request{Test: true})
+	}
+	for _, v := range []string{"false", "False", "0"} {
+		f("test="+v, ingest.Request{})
+	}
 	f("fill=true", ingest.Request{Fill: true})
 	f("fill=TRUE", ingest.Request{})
 	f("fill=1", ingest.Request{})

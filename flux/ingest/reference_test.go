@@ -126,7 +126,7 @@ func truthy(v any) bool {
 	case bool:
 		return v
 	case string:
-		return v != "" && v != "false" && v != "False"
+		return v != ""
 	case json.Number:
 		f, _ := v.Float64()
 		return f != 0

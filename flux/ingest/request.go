@@ -66,20 +66,26 @@ type Rules struct {
 // so it is worth reusing, through a sync.Pool for instance; it is not for concurrent use.
 //
 // A warm parser allocates nothing, save for tags out of order, for numbers of more than 32 characters and for what is
-// rejected. What it holds is bounded by the request: some 200 bytes for each of at most MaxPoints points and its prefixed
-// name, 160 for one that is rejected, the text of the body once more for each way in which names have to be rewritten,
-// and 100 KiB for members. For telegraf it is 120 bytes for each object that has points, at most 16 bytes a byte of the
-// body for tags, and the names that are made of them: at most 32 bytes a byte of the body and 64 KiB. How long a body
-// may be is the caller's to limit.
+// rejected. What it holds is bounded by the request: some 200 bytes for each point and its prefixed name, 160 for one
+// that is rejected, the text of the body once more for each way in which names have to be rewritten, and 100 KiB for
+// members. For telegraf it is 120 bytes for each object that has points, 56 for each of its tags, and the names that are
+// made of them: at most 32 bytes a byte of the body and 64 KiB. In telegraf's bodies and in lines that comes to up to
+// 100 bytes a byte of the body: Hold bounds it. How long a body may be is the caller's to limit.
 type Parser struct {
-	// MaxPoints is the most points that one request may hold; 0 means DefaultMaxPoints.
+	// MaxPoints is the most points that one request may hold which is taken whole or not at all; 0 means
+	// DefaultMaxPoints. Where points are judged one by one there is no such limit.
 	MaxPoints int
+	// Hold, unless nil, is asked before the parser takes more memory, with how many bytes it will hold then. Its error
+	// refuses the request: Query, JSON, Telegraf, Lines or Validate return it.
+	Hold func(bytes int64) *Error
 
 	req      Request
 	raws     []raw      // the points as they were written, in the order of the request
 	items    []Item     // memory for req.Items
 	rejected []Rejected // memory for req.Rejected
 	text     []byte     // unescaped and rewritten text; only ever appended to during a request
+	textCap  int64      // what text took when that was looked at last
+	outgrown int64      // what it took before, while views of it are in use
 	shape    *Error     // what is wrong with the form of the request; told by Validate
 	fault    fault      // of the point that was judged last, if it is bad
 	made     []byte     // the name of the point that is judged, if it is telegraf's
@@ -93,6 +99,7 @@ type Parser struct {
 	depth int      // how many objects and arrays are open
 	seen  [][]byte // the names of the members of the objects that are open
 	err   *Error   // why the body could not be read
+	full  *Error   // what Hold said, if it refused
 }
 
 // keepText is how much text memory a parser keeps from one request to the next, in bytes.
@@ -114,8 +121,9 @@ func (p *Parser) Reset() {
 		p.text = nil
 	}
 	p.text = p.text[:0]
+	p.textCap, p.outgrown = int64(cap(p.text)), 0
 	p.req = Request{}
-	p.shape, p.err = nil, nil
+	p.shape, p.err, p.full = nil, nil, nil
 	p.fault, p.made = fault{}, nil
 	p.source = fromBody
 	p.b, p.i, p.depth = nil, 0, 0
@@ -128,10 +136,13 @@ func (p *Parser) maxPoints() int {
 	return DefaultMaxPoints
 }
 
-// next is memory for another point, zeroed, or nil if the request has too many.
+// next is memory for another point, zeroed, or nil if the request has too many or there is no room.
 func (p *Parser) next() *raw {
-	if len(p.raws) == p.maxPoints() {
+	if len(p.raws) == p.maxPoints() && p.source == fromBody {
 		p.tooMany()
+		return nil
+	}
+	if len(p.raws) == cap(p.raws) && !p.room(grown(cap(p.raws), sizeRaw)) {
 		return nil
 	}
 	p.raws = append(p.raws, raw{})

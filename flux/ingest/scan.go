@@ -221,6 +221,9 @@ func (p *Parser) str() []byte {
 				return p.b[start:end:end]
 			}
 			p.text = append(p.text, p.b[start:end]...)
+			if int64(cap(p.text)) != p.textCap {
+				p.spread()
+			}
 			return p.text[from:len(p.text):len(p.text)]
 		case c == '\\':
 			escaped = true

@@ -28,8 +28,8 @@ type Telegraf struct {
 // no carbon tags: a semicolon is refused. Without the tag host an object has no name, unless the template does
 // without it.
 //
-// Errors are those of Parser.JSON. Too many points, or names that come to far more bytes than the body has, refuse
-// the whole request, with code 413; the latter is for Validate to tell.
+// Errors are those of Parser.JSON, but for the number of points, which is not limited. Names that come to far more bytes
+// than the body has refuse the whole request, with code 413; that is for Validate to tell.
 func (p *Parser) Telegraf(body []byte, t Telegraf) (*Request, error) {
 	p.Reset()
 	p.source = fromTelegraf
@@ -159,7 +159,11 @@ func (p *Parser) tags() token {
 		if !more {
 			break
 		}
-		p.series.tags = append(p.series.tags, tag{key, p.value()})
+		value := p.value()
+		if s := &p.series; len(s.tags) == cap(s.tags) && !p.room(grown(cap(s.tags), sizeTag)) {
+			break
+		}
+		p.series.tags = append(p.series.tags, tag{key, value})
 	}
 	p.close(base)
 	return token{kind: object}

@@ -26,6 +26,9 @@ func (p *Parser) Validate(rules Rules, prefix string) error {
 	}
 	p.series.again()
 	w := rules.window()
+	if n := int64(len(p.raws)-cap(p.items)) * sizeItem; n > 0 && !p.room(n) {
+		return p.refuseFull()
+	}
 	p.items, p.rejected = slices.Grow(p.items[:0], len(p.raws)), p.rejected[:0]
 	sorted, last := true, int64(math.MinInt64)
 	n := 0
@@ -38,8 +41,14 @@ func (p *Parser) Validate(rules Rules, prefix string) error {
 			if !p.req.OneByOne {
 				return p.refuse(i)
 			}
+			if len(p.rejected) == cap(p.rejected) && !p.room(grown(cap(p.rejected), sizeRejected)) {
+				return p.refuseFull()
+			}
 			p.rejected = append(p.rejected, p.reject(i))
 			continue
+		}
+		if int64(cap(p.text)) != p.textCap && !p.spread() {
+			return p.refuseFull()
 		}
 		sorted = sorted && last <= it.Timestamp
 		last = it.Timestamp
@@ -51,6 +60,12 @@ func (p *Parser) Validate(rules Rules, prefix string) error {
 	}
 	p.req.Items, p.req.Rejected = p.items, p.rejected
 	return nil
+}
+
+// refuseFull refuses the request for want of memory, now and when it is validated again.
+func (p *Parser) refuseFull() error {
+	p.shape = p.full
+	return p.full
 }
 
 // namesTooLong is why a telegraf request is refused whole, once its points are judged.
