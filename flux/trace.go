@@ -8,14 +8,8 @@ import (
 	"github.com/fluxmetrics/fluxkit/graphite"
 )
 
-// TraceMetrics is how many metrics the trace is made for: of so many seen most recently it forgets a few in a thousand,
-// since a metric can be unlucky with its places; of half as many none, nearly always.
+// TraceMetrics is how many metrics the trace knows: those seen most recently, as far as a clock's hand can tell.
 const TraceMetrics = 100_000
-
-const (
-	traceWays = 8       // places that a metric may stand in
-	traceSets = 1 << 15 // 262,144 places
-)
 
 // Trace is what became of one metric's points since the server was made, or since the metric was last forgotten. Once
 // they have settled, Received + Recovered = Accepted + Duplicate + Late + Rejected, and Accepted = Delivered + GivenUp +
@@ -44,27 +38,26 @@ type TracePoint struct {
 	At        time.Time `json:"at"`        // when it was received or delivered, to the second
 }
 
-// tracer keeps the figures of the metrics seen most recently, by a hash of their names: 18 MiB in all, whatever the
-// names. A metric may stand in one of eight places, of which one is its home: found there, an update touches one cache
-// line. A newcomer gets its home if that is free, or else the place of one that has nothing pending and was not heard of
-// since the last newcomers looked, as a clock's hand finds it. One lock is held for a run of updates.
+// tracer keeps the figures of the metrics seen most recently, by a hash of their names: 9 MiB at most, whatever the names.
+// Places are filled in the order in which metrics come, so that those that come in that order again lie side by side. Once
+// all are taken a newcomer gets the place of the oldest, save those that were received again since the hand passed them or
+// have points pending, where there is another not far from the hand. One lock is held for a run of updates.
 type tracer struct {
 	seed maphash.Seed
 	now  func() time.Time
 
-	mu   sync.Mutex
-	sets []traceSet // without pointers, so that the garbage collector passes it over
+	mu     sync.Mutex
+	most   int          // places
+	places []tracePlace // without pointers, so that the garbage collector passes it over
+	cells  []traceCell  // a power of two of them, twice as many as places or more; found by linear probing
+	hand   int          // the place to look at next for a newcomer
 
 	names   sync.Mutex
 	reasons []string // that a place names by their index
 }
 
-type traceSet struct {
-	tags   [traceWays]uint32 // of places: 0: free
-	hand   uint8             // the place to look at next for a newcomer
-	_      [31]byte
-	places [traceWays]tracePlace
-}
+// traceCell points to a place: its number plus one, 0 where the cell is empty.
+type traceCell struct{ tag, place uint32 }
 
 // tracePlace is the account of one metric. Counts begin again after 2^32 points.
 type tracePlace struct {
@@ -73,64 +66,117 @@ type tracePlace struct {
 	accepted, recovered                 uint32
 	delivered, givenUp                  uint32
 	duplicate, late, rejected           uint32
-	rest                                uint32 // of the hash
-	tag                                 uint16 // the lower half of the set's
+	tag                                 uint32 // the lower half of the hash, which says where the cell is
+	rest                                uint16 // more of the hash
 	reason                              uint8  // index of tracer.reasons
-	heard                               bool   // of since the hand passed
+	heard                               bool   // received again since the hand passed
 }
 
 func newTracer(now func() time.Time) *tracer {
-	return &tracer{seed: maphash.MakeSeed(), now: now, sets: make([]traceSet, traceSets), reasons: []string{"other"}}
+	return &tracer{seed: maphash.MakeSeed(), now: now, most: TraceMetrics, cells: make([]traceCell, 1024), reasons: []string{"other"}}
 }
 
 // place returns the metric's place, taking one where it has none.
-func (s *traceSet) place(h traceHash) *tracePlace {
-	p := &s.places[h.home()]
-	if !p.belongs(h) {
-		p = s.elsewhere(h)
+func (t *tracer) place(h traceHash, received bool) *tracePlace {
+	i := t.find(h)
+	if i < 0 {
+		return &t.places[t.take(h)]
 	}
-	p.heard = true
+	p := &t.places[i]
+	p.heard = p.heard || received
 	return p
 }
 
-func (s *traceSet) elsewhere(h traceHash) *tracePlace {
-	i := s.find(h)
-	if i < 0 {
-		i = s.turn(h.home())
-		s.tags[i], s.places[i] = h.tag, tracePlace{rest: h.rest, tag: uint16(h.tag)}
-	}
-	return &s.places[i]
-}
-
-// find returns which place is the metric's, or -1.
-func (s *traceSet) find(h traceHash) int {
-	for i, tag := range s.tags {
-		if tag == h.tag && s.places[i].belongs(h) {
-			return i
+// find returns which place is the metric's, or -1. That of another is, to nobody's harm, where 48 bits of the hash agree.
+func (t *tracer) find(h traceHash) int {
+	mask := uint32(len(t.cells) - 1)
+	for at := h.tag & mask; ; at = (at + 1) & mask {
+		switch c := t.cells[at]; {
+		case c.place == 0:
+			return -1
+		case c.tag == h.tag && t.places[c.place-1].rest == h.rest:
+			return int(c.place - 1)
 		}
 	}
-	return -1
 }
 
-// turn returns the place that a newcomer gets. In the worst case the hand goes round three times: past what was heard
-// of, past what is pending, and to the first of these.
-func (s *traceSet) turn(home int) int {
-	if s.tags[home] == 0 {
-		return home
+// take gives a newcomer a place.
+func (t *tracer) take(h traceHash) int {
+	i := len(t.places)
+	if i < t.most {
+		t.places = append(t.places, tracePlace{})
+		if 2*len(t.places) > len(t.cells) {
+			t.grow()
+		}
+	} else {
+		i = t.turn()
+		t.forget(i)
 	}
-	for n := 0; ; n++ {
-		i := int(s.hand) % traceWays
-		s.hand++
-		p := &s.places[i]
-		if s.tags[i] == 0 || !p.heard && (p.pending() == 0 || n >= 2*traceWays) {
+	t.places[i] = tracePlace{tag: h.tag, rest: h.rest}
+	t.point(traceCell{h.tag, uint32(i + 1)})
+	return i
+}
+
+func (t *tracer) grow() {
+	old := t.cells
+	t.cells = make([]traceCell, 2*len(old))
+	for _, c := range old {
+		if c.place != 0 {
+			t.point(c)
+		}
+	}
+}
+
+func (t *tracer) point(c traceCell) {
+	mask := uint32(len(t.cells) - 1)
+	at := c.tag & mask
+	for t.cells[at].place != 0 {
+		at = (at + 1) & mask
+	}
+	t.cells[at] = c
+}
+
+// forget empties the cell of a place, and closes the gap that this leaves among those after it.
+func (t *tracer) forget(i int) {
+	mask := uint32(len(t.cells) - 1)
+	gap := t.places[i].tag & mask
+	for t.cells[gap].place != uint32(i+1) {
+		gap = (gap + 1) & mask
+	}
+	for at := (gap + 1) & mask; t.cells[at].place != 0; at = (at + 1) & mask {
+		if home := t.cells[at].tag & mask; (at-home)&mask >= (at-gap)&mask {
+			t.cells[gap] = t.cells[at]
+			gap = at
+		}
+	}
+	t.cells[gap] = traceCell{}
+}
+
+// turnMost is how many places the hand looks at for a newcomer.
+const turnMost = 16
+
+// turn returns the place that a newcomer gets when all are taken. Rather than one that has points pending it is one that
+// was heard of.
+func (t *tracer) turn() int {
+	heard, pending := -1, t.hand
+	for range turnMost {
+		i := t.hand
+		t.hand = (t.hand + 1) % len(t.places)
+		p := &t.places[i]
+		switch {
+		case p.pending() > 0:
+		case !p.heard:
 			return i
+		case heard < 0:
+			heard = i
 		}
 		p.heard = false
 	}
+	if heard >= 0 {
+		return heard
+	}
+	return pending
 }
-
-// belongs tells whether the place is that of the metric. That of nobody is, to nobody's harm, that of one hash in 2^49.
-func (p *tracePlace) belongs(h traceHash) bool { return p.rest == h.rest && p.tag == uint16(h.tag) }
 
 // pending is how many points are on their way. It is 0 rather than less for a metric that was forgotten meanwhile.
 func (p *tracePlace) pending() uint64 { return uint64(max(0, int32(p.accepted-p.delivered-p.givenUp))) }
@@ -141,18 +187,20 @@ func (t *tracer) seconds() uint32 { return uint32(t.now().Unix()) }
 // traceRun is how many updates are made with the lock held.
 const traceRun = 64
 
-// traceHash stands for a name. The tag is odd.
-type traceHash struct{ set, tag, rest uint32 }
-
-func (h traceHash) home() int { return int(h.rest % traceWays) }
+// traceHash stands for a name.
+type traceHash struct {
+	tag  uint32
+	rest uint16
+}
 
 func (t *tracer) hash(name []byte) traceHash {
 	h := maphash.Bytes(t.seed, name)
-	return traceHash{set: uint32(h>>32) % traceSets, tag: uint32(h>>32) | 1, rest: uint32(h)}
+	return traceHash{tag: uint32(h), rest: uint16(h >> 32)}
 }
 
-// update hands the place of each point's metric to f, with the index of the point.
-func (t *tracer) update(pts []graphite.Point, f func(p *tracePlace, i int)) {
+// update hands the place of each point's metric to f, with the index of the point. The points were received, or else are
+// being settled.
+func (t *tracer) update(pts []graphite.Point, received bool, f func(p *tracePlace, i int)) {
 	var run [traceRun]traceHash
 	for from := 0; from < len(pts); from += traceRun {
 		n := min(len(pts)-from, traceRun)
@@ -161,7 +209,7 @@ func (t *tracer) update(pts []graphite.Point, f func(p *tracePlace, i int)) {
 		}
 		t.mu.Lock()
 		for k := range n {
-			f(t.sets[run[k].set].place(run[k]), from+k)
+			f(t.place(run[k], received), from+k)
 		}
 		t.mu.Unlock()
 	}
@@ -170,7 +218,7 @@ func (t *tracer) update(pts []graphite.Point, f func(p *tracePlace, i int)) {
 // judged is told of points and their verdicts. Those without one were refused by err.
 func (t *tracer) judged(pts []graphite.Point, out []Verdict, err error) {
 	now := t.seconds()
-	t.update(pts, func(p *tracePlace, i int) {
+	t.update(pts, true, func(p *tracePlace, i int) {
 		p.receivedAt, p.receivedTS = now, pts[i].Timestamp
 		switch out[i].Outcome {
 		case Accepted:
@@ -193,7 +241,7 @@ func (t *tracer) passed(pts []graphite.Point, err error) {
 	if err != nil {
 		reason = t.index(refusal(err))
 	}
-	t.update(pts, func(p *tracePlace, i int) {
+	t.update(pts, true, func(p *tracePlace, i int) {
 		p.receivedAt, p.receivedTS = now, pts[i].Timestamp
 		if err == nil {
 			p.accepted++
@@ -206,12 +254,12 @@ func (t *tracer) passed(pts []graphite.Point, err error) {
 // refused is told of a point that was rejected before it could be judged.
 func (t *tracer) refused(name []byte, reason string) {
 	now, why := t.seconds(), t.index(reason)
-	t.update([]graphite.Point{{Name: name}}, func(p *tracePlace, _ int) { p.reject(now, why) })
+	t.update([]graphite.Point{{Name: name}}, true, func(p *tracePlace, _ int) { p.reject(now, why) })
 }
 
 // recovered is told of points that the first destination's spool held at the start.
 func (t *tracer) recovered(pts []graphite.Point, _ []byte) {
-	t.update(pts, func(p *tracePlace, _ int) {
+	t.update(pts, true, func(p *tracePlace, _ int) {
 		p.accepted++
 		p.recovered++
 	})
@@ -220,7 +268,7 @@ func (t *tracer) recovered(pts []graphite.Point, _ []byte) {
 // delivered is told of points that the first destination has.
 func (t *tracer) delivered(pts []graphite.Point, _ []byte) {
 	now := t.seconds()
-	t.update(pts, func(p *tracePlace, i int) {
+	t.update(pts, false, func(p *tracePlace, i int) {
 		p.delivered++
 		p.deliveredAt, p.deliveredTS = now, pts[i].Timestamp
 	})
@@ -228,7 +276,7 @@ func (t *tracer) delivered(pts []graphite.Point, _ []byte) {
 
 // givenUp is told of points that the first destination will never have.
 func (t *tracer) givenUp(pts []graphite.Point, _ []byte) {
-	t.update(pts, func(p *tracePlace, _ int) { p.givenUp++ })
+	t.update(pts, false, func(p *tracePlace, _ int) { p.givenUp++ })
 }
 
 func (p *tracePlace) reject(now uint32, reason uint8) {
@@ -256,9 +304,11 @@ func (t *tracer) index(reason string) uint8 {
 func (t *tracer) look(name string) (Trace, bool) {
 	h := t.hash([]byte(name))
 	t.mu.Lock()
-	set := &t.sets[h.set]
-	i := set.find(h)
-	p := set.places[max(i, 0)]
+	i := t.find(h)
+	var p tracePlace
+	if i >= 0 {
+		p = t.places[i]
+	}
 	t.mu.Unlock()
 	if i < 0 {
 		return Trace{Metric: name}, false

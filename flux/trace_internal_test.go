@@ -20,52 +20,70 @@ func tracedPoints(prefix string, n int) []graphite.Point {
 	return pts
 }
 
-// TestTraceKnowsTheNewest has more metrics than there are places: of the newest that are promised, few are forgotten.
+// TestTraceKnowsTheNewest has many more metrics than there are places.
 func TestTraceKnowsTheNewest(t *testing.T) {
 	at := time.Unix(1_700_000_000, 0)
 	tr := newTracer(func() time.Time { at = at.Add(time.Second); return at })
-	require.EqualValues(t, 64, unsafe.Offsetof(tr.sets[0].places))
-	require.EqualValues(t, 64, unsafe.Sizeof(tr.sets[0].places[0]))
+	require.EqualValues(t, 64, unsafe.Sizeof(tracePlace{}))
 	accepted := []Verdict{{Outcome: Accepted}}
-	pts := tracedPoints("m", 5*TraceMetrics)
+	pts := tracedPoints("m", 4*TraceMetrics+TraceMetrics/3)
 	for i := range pts {
 		tr.judged(pts[i:i+1], accepted, nil)
 		tr.delivered(pts[i:i+1], nil)
+		if i == TraceMetrics-1 {
+			require.Equal(t, TraceMetrics, tr.known(pts[:TraceMetrics]))
+		}
+	}
+	require.Greater(t, tr.known(pts[len(pts)-TraceMetrics:]), TraceMetrics*99/100)
+	require.Len(t, tr.places, TraceMetrics)
+}
+
+// known counts the points whose metric is known, and has one point that was delivered.
+func (t *tracer) known(pts []graphite.Point) (n int) {
+	for i := range pts {
+		if got, ok := t.look(string(pts[i].Name)); ok && got.Accepted == 1 && got.Delivered == 1 {
+			n++
+		}
+	}
+	return n
+}
+
+// TestTraceForgetsInOrder has metrics that are heard of again and again, and metrics that have a point pending, among many
+// newcomers.
+func TestTraceForgetsInOrder(t *testing.T) {
+	tr := newTracer(time.Now)
+	tr.most = 1000
+	pts := tracedPoints("m", 20_000)
+	out := make([]Verdict, len(pts))
+	for i := range out {
+		out[i].Outcome = Accepted
+	}
+	tr.judged(pts[:5], out, nil) // pending throughout
+	for i := 10; i < len(pts); i++ {
+		tr.judged(pts[5:10], out, nil)
+		tr.delivered(pts[5:10], nil)
+		tr.judged(pts[i:i+1], out, nil)
+		tr.delivered(pts[i:i+1], nil)
+	}
+	for i := range 10 {
+		got, ok := tr.look(string(pts[i].Name))
+		require.True(t, ok, i)
+		if i < 5 {
+			require.EqualValues(t, 1, got.Pending)
+		} else {
+			require.EqualValues(t, len(pts)-10, got.Delivered)
+		}
 	}
 	known := 0
 	for i := range pts {
-		got, ok := tr.look(string(pts[i].Name))
-		if ok {
-			require.EqualValues(t, 1, got.Accepted)
-			require.EqualValues(t, 1, got.Delivered)
-			if i >= len(pts)-TraceMetrics {
-				known++
-			}
+		if _, ok := tr.look(string(pts[i].Name)); ok {
+			known++
 		}
 	}
-	require.Greater(t, known, TraceMetrics*99/100)
-}
-
-// TestTraceKeepsWhatIsPending fills a set with metrics of which one has a point pending.
-func TestTraceKeepsWhatIsPending(t *testing.T) {
-	var s traceSet
-	add := func(h uint32, delivered uint32) {
-		p := s.place(traceHash{tag: h<<1 | 1, rest: h})
-		p.accepted, p.delivered = 1, delivered
-	}
-	known := func(h uint32) bool { return s.find(traceHash{tag: h<<1 | 1, rest: h}) >= 0 }
-	add(1, 0)
-	for h := uint32(2); h < 100; h++ {
-		add(h, 1)
-	}
-	require.True(t, known(1))
-	require.True(t, known(93))
-	require.False(t, known(92))
-	for h := uint32(100); h < 200; h++ {
-		add(h, 0)
-	}
-	require.False(t, known(1), "among those that are pending one has to go")
-	require.True(t, known(199))
+	require.Equal(t, 1000, known, "every place can be found")
+	tr.judged(pts[:5000], out, nil)
+	_, ok := tr.look(string(pts[4999].Name))
+	require.True(t, ok, "among those that are pending some have to go")
 }
 
 func TestTraceOfAForgottenMetric(t *testing.T) {
