@@ -3,6 +3,8 @@ package main
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/blueflood"
@@ -101,8 +103,15 @@ func (o telegrafOptions) apply(h *flux.HTTPConfig) error {
 	return nil
 }
 
+// gcPercent lets the heap grow to three times what is live, rather than twice, before it is collected: requests of one
+// point cost a tenth less for some ten megabytes more. GOGC in the environment counts instead.
+const gcPercent = 200
+
 // Run serves until it is told to stop.
 func (c *serveCmd) Run(ctx *cmdContext) error {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
 	return c.run(ctx, c.config, map[string]string{
 		"http": "--listen", "populate": "--populate-listen", "line": "--line-listen", "pickle": "--pickle-listen", "udp": "--udp-listen",
 	})
