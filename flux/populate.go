@@ -35,13 +35,15 @@ type PopulateConfig struct {
 	Render string
 	// CreateWait is how long a new metric is waited for before its history follows. Default 15 min. It needs Render.
 	CreateWait time.Duration
-	// Verify has each chunk read back from Render before it counts as confirmed.
+	// Verify has each chunk read back from Render before it counts as confirmed: with its values where an archive of a
+	// minute or finer keeps them, with any where only coarser ones do.
 	Verify bool
 	// CurrentMinute has the minute sent, too, in which a job was accepted.
 	CurrentMinute bool
 
 	// SkylineKeys writes what Skyline's Vista looks for once a job is done, dedup.Redis.NoteFetched, and a mark without a
-	// value for a metric whose source is null at present. DedupConfig.Store must be a dedup.Redis.
+	// value, older than the minute of the request, for a metric of which neither the gateway nor the source has ever had
+	// one. DedupConfig.Store must be a dedup.Redis.
 	SkylineKeys bool
 
 	// Fetch says how sources are asked.

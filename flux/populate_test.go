@@ -440,8 +440,8 @@ func TestPopulateKnowsWhatTheSpoolHolds(t *testing.T) {
 	at := time.Now().Unix()/60*60 - 1800
 	code, text := r.post(fmt.Sprintf(`{"metric": "a", "timestamp": %d, "value": -1, "key": %q}`, at, selfKey))
 	require.Equal(t, 204, code, text)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // Carbon is away, but jobs end in time
+	defer cancel()
 	_ = r.server.Close(ctx)
 	trail := filepath.Join(spool, "populate.jobs", id+".trail")
 	require.FileExists(t, trail)
@@ -644,7 +644,9 @@ func TestPopulateJobsThatNobodyGoesOnWith(t *testing.T) {
 	require.Contains(t, log.String(), "--populate-allow")
 	require.Contains(t, log.String(), "jobs=2")
 	log.Reset()
-	with2 := func(c *flux.Config) { c.SpoolDir, c.Logger, c.Populate = t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)), nil }
+	with2 := func(c *flux.Config) {
+		c.SpoolDir, c.Logger, c.Populate = t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)), nil
+	}
 	require.NoError(t, populating(t, src, with2).server.Close(soon(t)))
 	require.NotContains(t, log.String(), "populate")
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"time"
@@ -19,6 +20,7 @@ type backfillCmd struct {
 	Graphite   string `group:"source" xor:"source" placeholder:"URL" help:"Fetch from that Graphite, such as http://old.example:8080. Users and passwords in the URL are refused."`
 	Prometheus string `group:"source" xor:"source" placeholder:"URL" help:"Fetch from that Prometheus, such as http://prometheus.example:9090."`
 	File       string `group:"source" xor:"source" placeholder:"FILE" help:"Read a file: lines of carbon, METRIC VALUE TIMESTAMP, or CSV if its name ends in .csv. CSV has a row of names first, of which one is timestamp, time, date or datetime; with the names metric and value each row is a point, otherwise each further column is a metric."`
+	SkipBad    bool   `group:"source" help:"Leave lines of --file out that cannot be read, tell of them, and exit with 1 at the end. Default: send nothing then."`
 	TimeZone   string `group:"source" default:"UTC" placeholder:"ZONE" help:"Zone of times in a CSV file that name none, such as Europe/Berlin."`
 	Series     string `group:"source" placeholder:"NAME" help:"Of an answer with several series take that one, of a Prometheus as name{label=\"value\"} with sorted labels; * takes them all together."`
 
@@ -33,7 +35,7 @@ type backfillCmd struct {
 	Frequency    span   `group:"to" default:"1m" placeholder:"TIME" help:"How often metrics get a datapoint, for --if-behind."`
 	Render       string `group:"to" placeholder:"URL" help:"The Graphite that is filled, such as http://127.0.0.1:8080: it tells what is missing, and when a new metric is there."`
 	CreateWait   span   `group:"to" default:"15m" placeholder:"TIME" help:"How long to wait until a new metric is seen in --render before its history follows its first point."`
-	Verify       bool   `group:"to" help:"Count history as delivered once --render shows it."`
+	Verify       bool   `group:"to" help:"Count history as delivered once --render shows its values: of minutes that hold no live point and that an archive of a minute or finer keeps; where only coarser ones do, whose values are averages, once there is any value."`
 	MinuteAtHand string `group:"to" name:"current-minute" enum:"skip,keep" default:"skip" placeholder:"WHAT" help:"skip or keep the minute that is not complete."`
 
 	Carbon         []string `group:"carbon" placeholder:"HOST:PORT" help:"The Carbon to deliver to, or unix:/path; repeatable, and then the first that answers is used."`
@@ -78,6 +80,33 @@ type backfillPlan struct {
 	marks       dedup.Store
 	saveMarks   func() error
 	ends        []func()
+	left        leftOut
+}
+
+// leftOut is what was asked for and cannot be fetched.
+type leftOut struct {
+	n    int
+	what string
+	told []error // the first of them
+}
+
+// leave leaves out n of what.
+func (p *backfillPlan) leave(n int, what string, why ...error) {
+	if n == 0 {
+		return
+	}
+	p.left.n, p.left.what = p.left.n+n, what
+	p.left.told = append(p.left.told, why[:min(len(why), toldLines-len(p.left.told))]...)
+}
+
+// tell tells what is left out.
+func (l leftOut) tell(w io.Writer) {
+	for _, err := range l.told {
+		fmt.Fprintln(w, err)
+	}
+	if more := l.n - len(l.told); more > 0 {
+		fmt.Fprintf(w, "and %s more\n", counted(int64(more), l.what))
+	}
 }
 
 func (p *backfillPlan) close() {
@@ -109,6 +138,9 @@ func (c *backfillCmd) Run(ctx *cmdContext) error {
 		if state.Histories, err = p.source.list(ctx.ctx); err != nil {
 			return err
 		}
+		if p.left.n > 0 {
+			state.LeftOut = counted(int64(p.left.n), p.left.what)
+		}
 		if c.IfBehind {
 			if err := c.keepBehind(ctx, p, state); err != nil {
 				return err
@@ -120,6 +152,7 @@ func (c *backfillCmd) Run(ctx *cmdContext) error {
 	} else if !c.DryRun {
 		fmt.Fprintf(ctx.stderr, "going on with the run of %s\n", stamp(state.Began.UnixMilli()))
 	}
+	p.left.tell(ctx.stderr)
 	if s, ok := p.source.(*fileSource); ok && s.outside > 0 {
 		fmt.Fprintf(ctx.stderr, "%s of the file lie before %s, or not before %s, and are left out\n", counted(int64(s.outside), "point"), stamp(p.from), stamp(p.until))
 	}

@@ -54,6 +54,7 @@ func (c *backfillCmd) openFile(p *backfillPlan) error {
 	if err := r.read(); err != nil {
 		return fmt.Errorf("--file: %w", err)
 	}
+	p.leave(r.wrong, "line", r.bad...)
 	s := &fileSource{metrics: r.metrics, outside: r.outside}
 	for _, name := range c.Target {
 		local, err := c.localName(name)
@@ -190,8 +191,12 @@ func (r *fileReader) read() error {
 	if err != nil {
 		return err
 	}
-	if r.wrong > 0 {
-		return fmt.Errorf("%s cannot be read, nothing was sent: %w", counted(int64(r.wrong), "line"), errors.Join(r.bad...))
+	if r.wrong > 0 && (!r.cmd.SkipBad || len(r.metrics) == 0) {
+		hint := ""
+		if !r.cmd.SkipBad {
+			hint = " (--skip-bad leaves such lines out)"
+		}
+		return fmt.Errorf("%s cannot be read, nothing was sent%s: %w", counted(int64(r.wrong), "line"), hint, errors.Join(r.bad...))
 	}
 	return nil
 }

@@ -24,7 +24,8 @@ type progress struct {
 	ticker   *time.Ticker
 	tick     <-chan time.Time
 	drawn    bool              // a bar stands on the line
-	told     map[string]string // the errors of waiting jobs that were shown, by metric
+	told     map[string]string // the errors of jobs that were shown, by metric
+	carbon   string            // that of Carbon
 }
 
 func newProgress(w io.Writer, run *backfillRun) *progress {
@@ -75,6 +76,14 @@ func (p *progress) settled(s backfill.Status) {
 	p.line("%s", text)
 }
 
+// trouble tells of what is the matter with Carbon, once until it is over.
+func (p *progress) trouble(why string) {
+	if why != p.carbon && why != "" {
+		p.line("nothing is delivered to Carbon: %s", why)
+	}
+	p.carbon = why
+}
+
 // draw shows how all jobs stand together.
 func (p *progress) draw() {
 	r := p.run
@@ -90,10 +99,13 @@ func (p *progress) draw() {
 		if s.State == backfill.Running {
 			current = s.Metric
 		}
-		if s.State == backfill.Waiting && s.Error != p.told[s.Metric] {
+		if s.Error != "" && s.Error != p.told[s.Metric] {
 			p.told[s.Metric] = s.Error
-			p.line("%s  waits, and is tried again: %s", s.Metric, s.Error)
+			p.line("%s  is tried again: %s", s.Metric, s.Error)
 		}
+	}
+	if r.sink != nil {
+		p.trouble(r.sink.Stats().LastError)
 	}
 	part := done / float64(max(1, len(r.state.Histories)))
 	text := fmt.Sprintf("%3.0f%%  %d of %s, %s", 100*part, len(r.settled), counted(int64(len(r.state.Histories)), "metric"), counted(sent, "point"))

@@ -20,6 +20,7 @@ type backfillRun struct {
 	plan    *backfillPlan
 	state   *backfillState
 	manager *backfill.Manager
+	sink    *backfill.Carbon
 	settled map[string]backfill.Status // by metric
 	since   map[string]time.Time       // of metrics that an earlier run has begun, and that are asked for again
 	sent    int64                      // points, of all that is settled
@@ -108,6 +109,7 @@ func (r *backfillRun) deliver(ctx *cmdContext) error {
 	ended, end := context.WithCancel(context.Background())
 	end()
 	defer func() { _ = sink.Close(ended) }() // what is not confirmed its job sends again
+	r.sink = sink
 	finished := make(chan backfill.Status, 2*len(r.state.Histories)+1)
 	if err := r.open(sink, finished); err != nil {
 		return err
@@ -215,6 +217,12 @@ func (r *backfillRun) follow(ctx *cmdContext, finished <-chan backfill.Status) e
 				continue
 			}
 			job, err := r.submit(ctx.ctx, h)
+			if refused := (*backfill.RequestError)(nil); errors.As(err, &refused) {
+				s := backfill.Status{Metric: h.Metric, State: backfill.Failed, Error: refused.Message()}
+				r.settle(s)
+				show.settled(s)
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", h.Metric, err)
 			}
@@ -264,8 +272,13 @@ func (r *backfillRun) conclude(ctx *cmdContext, err error) error {
 	if err := r.cmd.clearState(); err != nil {
 		return err
 	}
-	if failed > 0 {
+	switch left := r.state.LeftOut; {
+	case failed > 0 && left != "":
+		return fmt.Errorf("%s failed, %s left out", counted(int64(failed), "metric"), left)
+	case failed > 0:
 		return fmt.Errorf("%s failed", counted(int64(failed), "metric"))
+	case left != "":
+		return fmt.Errorf("%s left out", left)
 	}
 	return nil
 }

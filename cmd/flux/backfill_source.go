@@ -97,7 +97,8 @@ func (s *remoteSource) list(ctx context.Context) ([]history, error) {
 	seen := map[string]string{}
 	for _, target := range s.cmd.Target {
 		targets := []string{target}
-		if s.kind == backfill.Graphite && isGlob(target) {
+		glob := s.kind == backfill.Graphite && isGlob(target)
+		if glob {
 			var err error
 			if targets, err = s.find(ctx, target); err != nil {
 				return nil, err
@@ -111,6 +112,10 @@ func (s *remoteSource) list(ctx context.Context) ([]history, error) {
 				return nil, &exitError{exitUsage, errors.New("--as names one metric, and there are several: use --prefix")}
 			}
 			name, err := s.cmd.localName(t)
+			if err != nil && glob && s.cmd.As == "" {
+				s.plan.leave(1, "metric", fmt.Errorf("%.200q is left out: it is no name of a metric here", t))
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -123,6 +128,9 @@ func (s *remoteSource) list(ctx context.Context) ([]history, error) {
 			seen[name] = t
 			out = append(out, history{t, name})
 		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s has no metric whose name can stand here: fetch one at a time, with --as NAME", s.base)
 	}
 	return out, nil
 }

@@ -16,6 +16,7 @@ type backfillState struct {
 	Options   string    `json:"options"` // that the run was begun with
 	Began     time.Time `json:"began"`
 	Histories []history `json:"metrics"`
+	LeftOut   string    `json:"left_out,omitempty"` // what is not among them, although it was asked for
 }
 
 const (
@@ -31,8 +32,12 @@ func (c *backfillCmd) options() string {
 			file = fmt.Sprintf("%s, %d bytes of %s", c.File, info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
 		}
 	}
-	return fmt.Sprintf("%q from %q to %q, series %q, as %q %q, %q to %q, by %q, missing %s, current minute %s",
-		c.Target, c.Graphite+c.Prometheus+file, strings.Join(c.Carbon, " "), c.Series, c.As, c.Prefix, c.From, c.Until, c.Resolutions, c.Missing, c.MinuteAtHand)
+	skip := ""
+	if c.SkipBad {
+		skip = ", bad lines left out"
+	}
+	return fmt.Sprintf("%q from %q to %q, series %q, as %q %q, %q to %q, by %q, missing %s, current minute %s%s",
+		c.Target, c.Graphite+c.Prometheus+file, strings.Join(c.Carbon, " "), c.Series, c.As, c.Prefix, c.From, c.Until, c.Resolutions, c.Missing, c.MinuteAtHand, skip)
 }
 
 // loadState returns the run that was interrupted, nil for none.

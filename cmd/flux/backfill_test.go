@@ -246,6 +246,53 @@ func TestBackfillThatFails(t *testing.T) {
 	require.Contains(t, o.stdout, "1 of 2 metrics done, 1 failed, 60 points sent")
 }
 
+// What cannot stand here is left out of a glob, and told.
+func TestBackfillOfAGlobWithAnOddName(t *testing.T) {
+	old := newOldGraphite(t, "s.a.cpu", "s.b.cpu", "s.weird name.cpu")
+	carbon := graphitetest.Run(t)
+	o := fluxRun("backfill", "s.*.cpu", "--graphite", old.URL, "--carbon", carbon.PickleAddr, "--from", "1h")
+	require.Equal(t, exitFailed, o.code, o.stderr)
+	require.Contains(t, o.stderr, `"s.weird name.cpu" is left out`)
+	require.Contains(t, o.stderr, "1 metric left out")
+	require.Contains(t, o.stdout, "2 of 2 metrics done, 0 failed, 120 points sent")
+	o = fluxRun("backfill", "s.weird*.cpu", "--graphite", old.URL, "--carbon", carbon.PickleAddr, "--from", "1h")
+	require.Equal(t, exitFailed, o.code, o.stderr)
+	require.Contains(t, o.stderr, "no metric whose name can stand here")
+	o = fluxRun("backfill", "s.weird name.cpu", "--graphite", old.URL, "--carbon", carbon.PickleAddr, "--from", "1h")
+	require.Equal(t, exitUsage, o.code, o.stderr)
+}
+
+// A metric that no job can be made for harms no other.
+func TestBackfillOfAMetricThatIsRefused(t *testing.T) {
+	old := newOldGraphite(t)
+	carbon := graphitetest.Run(t)
+	long := "a;t=" + strings.Repeat("%", 3000) // three bytes each in an URL
+	o := fluxRun("backfill", "a", long, "b", "--graphite", old.URL, "--carbon", carbon.PickleAddr, "--from", "1h")
+	require.Equal(t, exitFailed, o.code, o.stderr)
+	require.Contains(t, o.stderr, "  failed, 0 points: invalid fetch_resolution_urls[0]")
+	require.Contains(t, o.stdout, "2 of 3 metrics done, 1 failed, 120 points sent")
+}
+
+// Lines that cannot be read are left out when somebody says so.
+func TestBackfillSkipsBadLines(t *testing.T) {
+	text := "a 1 1600000000\na NaN 1600000060\nsome words here\na 3 1600000120\n"
+	o, carbon := fileRun(t, "x.txt", text)
+	require.Equal(t, exitUsage, o.code, o.stderr)
+	require.Contains(t, o.stderr, "2 lines cannot be read, nothing was sent (--skip-bad leaves such lines out)")
+	require.Empty(t, carbon.All())
+	o, carbon = fileRun(t, "x.txt", text, "--skip-bad")
+	require.Equal(t, exitFailed, o.code, o.stderr)
+	require.Contains(t, o.stderr, "line 2: ")
+	require.Contains(t, o.stderr, "line 3: ")
+	require.Contains(t, o.stderr, "2 lines left out")
+	require.Contains(t, o.stdout, "1 of 1 metric done, 0 failed, 2 points sent")
+	require.Len(t, carbon.Points("a"), 2)
+	o, carbon = fileRun(t, "x.txt", strings.Repeat("x\n", 20), "--skip-bad")
+	require.Equal(t, exitUsage, o.code, o.stderr)
+	require.Contains(t, o.stderr, "20 lines cannot be read, nothing was sent:")
+	require.Empty(t, carbon.All())
+}
+
 func TestBackfillUsage(t *testing.T) {
 	csv := filepath.Join(t.TempDir(), "bad.csv")
 	require.NoError(t, os.WriteFile(csv, []byte("timestamp,a\nyesterday,1\n2026-01-01,x\n"), 0o600))
@@ -387,4 +434,34 @@ func TestProgressOnATerminal(t *testing.T) {
 	show.settled(backfill.Status{Metric: "a", State: backfill.Failed, Error: "gone"})
 	show.end()
 	require.Contains(t, out.String(), "\r\x1b[Ka  failed, 0 points: gone\n")
+}
+
+// What is the matter with Carbon is told at once, and once.
+func TestProgressTellsThatCarbonIsAway(t *testing.T) {
+	old := newOldGraphite(t)
+	carbon := graphitetest.Run(t)
+	carbon.Pickle().Refuse()
+	sink, err := backfill.NewCarbon(graphite.ClientConfig{Addrs: []string{carbon.PickleAddr}})
+	require.NoError(t, err)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	defer func() { _ = sink.Close(ended) }()
+	c := &backfillCmd{Target: []string{"a"}, Graphite: old.URL, Resolutions: []string{"1h"}, MinuteAtHand: "skip", Jobs: 1, Missing: "known", GiveUp: span(time.Hour), Rate: 1}
+	p := &backfillPlan{now: time.Now(), client: plainClient()}
+	require.NoError(t, c.period(p))
+	require.NoError(t, c.openSource(p))
+	r := &backfillRun{cmd: c, plan: p, sink: sink, state: &backfillState{Histories: []history{{"a", "a"}}}, settled: map[string]backfill.Status{}, since: map[string]time.Time{}}
+	require.NoError(t, r.open(sink, make(chan backfill.Status, 4)))
+	defer r.manager.Close(t.Context())
+	_, err = r.submit(t.Context(), history{"a", "a"})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return sink.Stats().LastError != "" }, 10*time.Second, time.Millisecond)
+	var out bytes.Buffer
+	show := newProgress(&out, r)
+	defer show.end()
+	show.draw()
+	show.draw()
+	require.Equal(t, 1, strings.Count(out.String(), "nothing is delivered to Carbon: "), out.String())
+	require.Contains(t, out.String(), "refused")
+	require.Contains(t, out.String(), carbon.PickleAddr)
 }

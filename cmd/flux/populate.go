@@ -19,7 +19,7 @@ type populateOptions struct {
 	PopulateRate          float64  `group:"populate" default:"10000" placeholder:"N" help:"Most points of history a second, of all jobs together; 0: no limit."`
 	Render                string   `group:"populate" placeholder:"URL" help:"The Graphite that is filled, such as http://127.0.0.1:8080: it tells what is missing of a metric that has no mark, and when a new metric is there."`
 	PopulateCreateWait    span     `group:"populate" default:"15m" placeholder:"TIME" help:"How long to wait until a new metric is seen in --render before its history follows its first point: Carbon drops the history of metrics that it cannot create yet."`
-	PopulateVerify        bool     `group:"populate" help:"Count history as delivered once --render shows it."`
+	PopulateVerify        bool     `group:"populate" help:"Count history as delivered once --render shows its values: of minutes that hold no live point and that an archive of a minute or finer keeps; where only coarser ones do, whose values are averages, once there is any value."`
 	PopulateCurrentMinute string   `group:"populate" enum:"skip,keep" default:"skip" placeholder:"WHAT" help:"skip or keep the minute in which history was asked for, which is not complete."`
 	SkylineKeys           bool     `group:"populate" help:"Write the keys vista.fetcher.unique_metrics and vista.last.resolution.METRIC, and a mark without a value for a metric that is null, as Skyline's Vista wants them. --dedup must be a Redis."`
 }

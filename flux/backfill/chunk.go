@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
@@ -107,7 +106,7 @@ func (m *Manager) want(ctx context.Context, j *job, bins []bin) (w wanted, err e
 		switch {
 		case !b.finite():
 			w.overflow++
-		case slots != nil && slots[i] == Filled:
+		case slots != nil && slots[i].State == Filled:
 			w.filled++
 		default:
 			empty = append(empty, b)
@@ -194,25 +193,44 @@ func (u *unseen) next(left time.Duration) error {
 	return &pauseError{wait}
 }
 
-// seen reports whether the local Graphite shows the minutes.
-func (m *Manager) seen(ctx context.Context, j *job, bins []bin) (bool, error) {
+// seen reports whether the local Graphite shows the minutes; with values, whether it also shows what was sent for those
+// that hold no live point, where an archive keeps it.
+func (m *Manager) seen(ctx context.Context, j *job, bins []bin, values bool) (bool, error) {
 	slots, err := m.slots(ctx, j, bins)
 	if err != nil {
 		return false, err
 	}
-	return !slices.ContainsFunc(slots, func(s Slot) bool { return s != Filled && s != Outside }), nil
+	var live []int64 // once the answer is there: what it shows was noted before
+	if values {
+		live = j.live.known()
+	}
+	for i, s := range slots {
+		switch {
+		case s.State == Outside:
+		case s.State != Filled:
+			return false, nil
+		case values && s.Exact && !equal(s.Value, bins[i].value) && !within(live, bins[i].at, bins[i].at+minute):
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// equal reports whether two values are one, written and read with nine digits at least.
+func equal(a, b float64) bool {
+	return a == b || math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b))
 }
 
 // readBack returns once the minutes of a chunk are seen.
 func (m *Manager) readBack(ctx context.Context, j *job, u *unseen) error {
-	seen, err := m.seen(ctx, j, u.bins)
+	seen, err := m.seen(ctx, j, u.bins, true)
 	if err != nil || seen {
 		return err
 	}
 	if left := u.end.Sub(m.cfg.Now()); left > 0 {
 		return u.next(left)
 	}
-	return fmt.Errorf("backfill: minutes of %v to %v were sent and could not be read back within %v",
+	return fmt.Errorf("backfill: minutes of %v to %v were sent, and could not be read back with their values within %v",
 		fromMS(u.bins[0].at), fromMS(u.bins[len(u.bins)-1].at), m.cfg.CreateWait)
 }
 
@@ -239,7 +257,7 @@ func (m *Manager) create(ctx context.Context, j *job, first bin) error {
 		now = m.cfg.Now()
 		u.again, u.pause = now.Add(resendEvery), pollMin
 	}
-	seen, err := m.seen(ctx, j, u.bins)
+	seen, err := m.seen(ctx, j, u.bins, false)
 	if err != nil {
 		return err
 	}

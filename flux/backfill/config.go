@@ -30,7 +30,10 @@ type Config struct {
 	// end with the process, and each Status says so.
 	Dir string
 
-	// Workers is how many jobs are run at a time. Default 4.
+	// Workers is how many jobs are run at a time. Default 4. Each holds an answer and, where slices overlap, as many samples
+	// that wait for the next one: Fetch.MaxPoints of either at most, beyond which the job fails. While they are merged and
+	// made into minutes that is 120 bytes for each of MaxPoints, 480 MB a worker by default. Jobs that wait keep
+	// 10,000 samples each at most, and 2,000,000 more together.
 	Workers int
 	// MaxJobs bounds the jobs that have not ended. Default 1000.
 	MaxJobs int
@@ -49,7 +52,8 @@ type Config struct {
 	// CreateWait is how long a new metric is waited for, before its history follows, and how long Verify waits. Default
 	// 15 min.
 	CreateWait time.Duration
-	// Verify has each chunk read back from Local before it counts as confirmed.
+	// Verify has each chunk read back from Local before it counts as confirmed: with the values that were sent where a slot
+	// is Exact and no live point has come for its minute, else with any.
 	Verify bool
 
 	// Fetch says how sources are asked.

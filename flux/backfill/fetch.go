@@ -21,7 +21,7 @@ type FetchConfig struct {
 	DialTimeout time.Duration // of a connection, TLS included. Default 5 s
 	Timeout     time.Duration // of one request, its body included. Default 60 s
 	MaxBody     int64         // longest answer, in bytes after decompression; a slice with more comes in parts. Default 64 MiB
-	MaxPoints   int           // most datapoints of an answer, nulls included; likewise. Default 4,000,000
+	MaxPoints   int           // most datapoints of an answer, nulls included; likewise: see Config.Workers. Default 4,000,000
 	PerHost     int           // requests at a time to one origin, and jobs at a time that are fetched from it. Default 2
 	TLS         *tls.Config   // nil: the system's certificates
 	UserAgent   string        // default fluxkit

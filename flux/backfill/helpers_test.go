@@ -205,6 +205,8 @@ type local struct {
 	lasts []time.Time // until of each Last
 	asked int         // calls of Slots
 	blind bool        // it does not show what the sink has
+
+	coarse bool // what it shows are averages
 }
 
 func (l *local) Last(_ context.Context, _ string, until time.Time, known func() []int64) (int64, bool, error) {
@@ -243,12 +245,14 @@ func (l *local) Slots(_ context.Context, metric string, times []int64) ([]Slot, 
 	out := make([]Slot, len(times))
 	for i, t := range times {
 		_, full := l.full[t]
-		_, there := sent[t]
+		value, there := sent[t]
 		switch {
-		case full || there:
-			out[i] = Filled
+		case there:
+			out[i] = Slot{Filled, value, !l.coarse}
+		case full:
+			out[i] = Slot{Filled, -1, !l.coarse}
 		case l.known || len(sent) > 0 || len(l.full) > 0:
-			out[i] = Null
+			out[i].State = Null
 		}
 	}
 	return out, nil
@@ -319,6 +323,11 @@ func (r *rig) submit(req *Request) Status {
 	s, _, err := r.m.Submit(context.Background(), req)
 	require.NoError(r.t, err)
 	return s
+}
+
+// stir has the workers look at the clock.
+func (r *rig) stir() {
+	r.m.set(r.m.rouse)
 }
 
 // wait waits for a job's end, without a limit of its own: under a test clock that would end it.

@@ -63,7 +63,7 @@ type Status struct {
 	Note    string `json:"note,omitempty"`    // what an operator should know of a job that went on
 	Warning string `json:"warning,omitempty"` // that the job does not outlive the process
 
-	// Newest is the newest datapoint of the source, and NewestNull whether it had no value: with Sent 0 that is what
+	// Newest is the newest datapoint of the source, and NewestNull whether it had no value: with Samples 0 that is what
 	// Skyline notes as [timestamp, None], so that nobody asks again and again.
 	Newest     time.Time `json:"newest,omitzero"`
 	NewestNull bool      `json:"newest_null,omitempty"`

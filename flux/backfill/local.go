@@ -13,15 +13,24 @@ import (
 	"time"
 )
 
-// Slot says what the local Graphite holds at a time.
-type Slot uint8
+// Slot is what the local Graphite holds at a time.
+type Slot struct {
+	State SlotState
+	Value float64 // of a slot that is Filled
+	// Exact tells that the slot begins at that time and is no longer than a minute, so that Value is the one that was
+	// written for that minute, and no average.
+	Exact bool
+}
+
+// SlotState says whether a slot holds something.
+type SlotState uint8
 
 // What a slot can hold.
 const (
-	Unknown Slot = iota // the metric does not exist
-	Null                // the slot is empty
-	Filled              // the slot has a value
-	Outside             // older than anything that Graphite keeps of the metric
+	Unknown SlotState = iota // the metric does not exist
+	Null                     // the slot is empty
+	Filled                   // the slot has a value
+	Outside                  // older than anything that Graphite keeps of the metric
 )
 
 // Local is the Graphite that is filled. An error of either method never means that there is no data: it makes the job
@@ -110,10 +119,10 @@ func (r *Render) Slots(ctx context.Context, metric string, times []int64) ([]Slo
 // older tells what is unknown because it is older than what Graphite keeps, for which it answers as for a metric that
 // does not exist, from what is unknown because the metric does not exist.
 func (r *Render) older(ctx context.Context, metric string, now int64, out []Slot) ([]Slot, error) {
-	if !slices.Contains(out, Unknown) {
+	if !slices.ContainsFunc(out, func(s Slot) bool { return s.State == Unknown }) {
 		return out, nil
 	}
-	exists := slices.ContainsFunc(out, func(s Slot) bool { return s != Unknown })
+	exists := slices.ContainsFunc(out, func(s Slot) bool { return s.State != Unknown })
 	if !exists {
 		w, err := r.ask(ctx, metric, (now-minute)/second, now/second)
 		if err != nil {
@@ -122,8 +131,8 @@ func (r *Render) older(ctx context.Context, metric string, now int64, out []Slot
 		exists = w.exists
 	}
 	for i := range out {
-		if exists && out[i] == Unknown {
-			out[i] = Outside
+		if exists && out[i].State == Unknown {
+			out[i].State = Outside
 		}
 	}
 	return out, nil
@@ -137,8 +146,9 @@ type window struct {
 }
 
 type slotAt struct {
-	at   int64
-	full bool
+	at    int64
+	full  bool
+	value float64
 }
 
 // ask gets a window. The slot that from lies in is part of it only if it begins after from.
@@ -154,10 +164,10 @@ func (r *Render) ask(ctx context.Context, metric string, from, until int64) (win
 func windowOf(a answer, nulls []int64) window {
 	w := window{exists: a.series > 0}
 	for _, s := range a.samples {
-		w.slots = append(w.slots, slotAt{s.Timestamp, true})
+		w.slots = append(w.slots, slotAt{s.Timestamp, true, s.Value})
 	}
 	for _, ms := range nulls {
-		w.slots = append(w.slots, slotAt{ms, false})
+		w.slots = append(w.slots, slotAt{at: ms})
 	}
 	slices.SortFunc(w.slots, func(a, b slotAt) int { return compare(a.at, b.at) })
 	for i := 1; i < len(w.slots); i++ {
@@ -180,6 +190,12 @@ func (r *Render) slots(ctx context.Context, out []Slot, metric string, times []i
 		}
 		w, err = r.ask(ctx, metric, from-earlier, until)
 	}
+	known := w.step
+	if err == nil && len(w.slots) == 1 && known == 0 { // the slot before it tells how long it is
+		var wide window
+		wide, err = r.ask(ctx, metric, from-minute/second, until)
+		known = wide.step
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -191,13 +207,17 @@ func (r *Render) slots(ctx context.Context, out []Slot, metric string, times []i
 		for i+1 < len(w.slots) && w.slots[i+1].at <= t {
 			i++
 		}
-		out = append(out, w.slot(i, t))
+		s := Slot{State: w.state(i, t)}
+		if s.State == Filled {
+			s.Value, s.Exact = w.slots[i].value, w.slots[i].at == t && 0 < known && known <= minute
+		}
+		out = append(out, s)
 	}
 	return out, nil
 }
 
-// slot is what the slot of time t holds; i is the last that does not begin after t, or the first.
-func (w *window) slot(i int, t int64) Slot {
+// state is that of the slot of time t; i is the last that does not begin after t, or the first.
+func (w *window) state(i int, t int64) SlotState {
 	switch {
 	case !w.exists:
 		return Unknown

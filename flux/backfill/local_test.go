@@ -87,13 +87,21 @@ func TestRenderSlots(t *testing.T) {
 		if age := now - sec; age > 7*86400-1200 && age < 7*86400+1200 || age > 86400-120 && age < 86400+120 {
 			continue // the ends of the archives
 		}
-		require.Equal(t, want, got[i], time.Unix(sec, 0).UTC())
+		require.Equal(t, want, got[i].State, time.Unix(sec, 0).UTC())
+		if want == Filled {
+			require.Equal(t, Slot{Filled, 1.5, now-sec <= 86400}, got[i], time.Unix(sec, 0).UTC())
+		}
 	}
 	require.Less(t, w.asked, 2*(24+9)+5)
 
 	got, err = r.Slots(limit(t), "b", times[:2])
 	require.NoError(t, err)
-	require.Equal(t, []Slot{Unknown, Unknown}, got)
+	require.Equal(t, []Slot{{}, {}}, got)
+	for back, exact := range map[int64]bool{3600: true, 2 * 86400: false} { // one time alone, too
+		got, err = r.Slots(limit(t), "a", []int64{began - back*1000})
+		require.NoError(t, err)
+		require.Equal(t, []Slot{{Filled, 1.5, exact}}, got, back)
+	}
 	got, err = r.Slots(limit(t), "a", nil)
 	require.NoError(t, err)
 	require.Empty(t, got)

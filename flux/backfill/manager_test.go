@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
+	"github.com/fluxmetrics/fluxkit/graphite"
 	"github.com/fluxmetrics/fluxkit/resample"
 )
 
@@ -367,7 +368,7 @@ func TestVerifyReadsBack(t *testing.T) {
 		require.NoError(t, marks.Last(t.Context(), m))
 		require.EqualValues(t, dedup.None, m[0].Timestamp, "what is not read back is not confirmed")
 		s, _ := r.m.Get(id)
-		require.Contains(t, s.Error, "could not be read back within 5m0s")
+		require.Contains(t, s.Error, "could not be read back with their values within 5m0s")
 		seen.mu.Lock()
 		seen.blind = false
 		seen.mu.Unlock()
@@ -375,6 +376,43 @@ func TestVerifyReadsBack(t *testing.T) {
 		require.NoError(t, marks.Last(t.Context(), m))
 		require.Equal(t, began-60_000, m[0].Timestamp)
 	})
+}
+
+// What is there already is not what was sent: a Carbon that drops everything is found out. Live points may be there
+// instead, and coarse archives keep averages.
+func TestVerifyReadsBackValues(t *testing.T) {
+	for name, c := range map[string]struct {
+		coarse, live bool
+		want         State
+	}{"others": {want: Failed}, "coarse": {coarse: true, want: Done}, "live": {live: true, want: Done}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				seen := &local{known: true, sink: r.sink, full: map[int64]struct{}{}, blind: true, coarse: c.coarse}
+				for at := began - 3600_000; at < began; at += 60_000 {
+					seen.full[at] = struct{}{}
+				}
+				r.cfg.Local, r.cfg.Verify, r.cfg.GiveUp, r.cfg.Live = seen, true, time.Hour, &Live{}
+				r.source.samples = every(began-3600_000, began, 60_000)
+				if c.live {
+					r.sink.wrote = func(pts []graphite.Point) error {
+						r.cfg.Live.Note(pts)
+						return nil
+					}
+				}
+				r.start()
+				defer r.close()
+				req := request("a", "from=-1h")
+				req.Since = "-1h"
+				s := r.wait(r.submit(req).ID)
+				require.Equal(t, c.want, s.State, s.Error)
+				if c.want == Failed {
+					require.Contains(t, s.Error, "could not be read back with their values within 15m0s")
+					require.Zero(t, s.Sent)
+				}
+			})
+		})
+	}
 }
 
 func TestRate(t *testing.T) {

@@ -119,3 +119,32 @@ func TestTooMuchForEver(t *testing.T) {
 		})
 	}
 }
+
+// Samples that wait for slices which begin as early as they do are bounded.
+func TestSamplesThatWaitAreBounded(t *testing.T) {
+	for most, want := range map[int]State{500: Failed, 1600: Done} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.cfg.Fetch.MaxPoints = most
+			r.source.fault = func(n int, _ *http.Request) (*http.Response, error) {
+				part := &source{samples: every(ago(day)+1000+int64(n), ago(day)+1000+400*60_000, 60_000)}
+				return respond(200, part.matrix("/query", url.Values{"query": {"a[1d]"}, "time": {fmt.Sprint(began / 1000)}})), nil
+			}
+			r.start()
+			defer r.close()
+			req := &Request{HostType: Prometheus, Metric: "a"}
+			for i := range 5 {
+				req.URLs = append(req.URLs, fmt.Sprintf("http://source:8080/api/v1/query?query=a[1d]&n=%d", i))
+			}
+			s := r.wait(r.submit(req).ID)
+			require.Equal(t, want, s.State, s.Error)
+			if want == Failed {
+				require.Contains(t, s.Error, "slice 3 of 5: 800 samples wait")
+				require.Contains(t, s.Error, "at most 500 may (FetchConfig.MaxPoints)")
+				require.Len(t, r.source.requests(), 2, "asking again changes nothing")
+				return
+			}
+			require.Len(t, r.sink.last("a"), 400)
+		})
+	}
+}

@@ -98,7 +98,7 @@ func FuzzLocalAnswer(f *testing.F) {
 		w := windowOf(got, nulls)
 		for i, s := range w.slots {
 			require.True(t, i == 0 || w.slots[i-1].at <= s.at)
-			require.NotEqual(t, Outside, w.slot(i, s.at))
+			require.NotEqual(t, Outside, w.state(i, s.at))
 		}
 	})
 }

@@ -70,6 +70,10 @@ func (m *Manager) get(ctx context.Context, j *job) error {
 		j.at = p.end
 		return nil
 	}
+	if n, most := len(j.carry), m.fetch.cfg.MaxPoints; n > most {
+		return &fetchError{Permanent: true, Err: fmt.Errorf(
+			"%d samples wait for slices that begin no later than they do, at most %d may (FetchConfig.MaxPoints): ask for slices that overlap less", n, most)}
+	}
 	a, err := m.fetch.fetch(ctx, p.slice, j.HostType, j.Series)
 	if f := (*fetchError)(nil); errors.As(err, &f) && f.TooLarge {
 		if j.narrow(p) {

@@ -125,17 +125,11 @@ type pauseError struct{ wait time.Duration }
 
 func (e *pauseError) Error() string { return fmt.Sprintf("backfill: a job waits %v", e.wait) }
 
-// maxHeld bounds the samples that jobs keep together while they wait to see what they have sent.
+// maxHeld bounds the samples that jobs keep together while they wait, beside the maxCarry that each may.
 const maxHeld = 2_000_000
 
-// pause has a job wait that has not failed.
-func (m *Manager) pause(j *job, wait time.Duration) error {
-	m.mu.Lock()
-	if j.revoked { // meanwhile
-		m.mu.Unlock()
-		return m.finish(j, Cancelled, nil)
-	}
-	defer m.mu.Unlock()
+// letGo has a job that begins to wait forget what it has fetched if jobs that wait keep too much. The lock is held.
+func (m *Manager) letGo(j *job) {
 	held := len(j.carry)
 	for _, other := range m.byMetric {
 		if other.State == Waiting {
@@ -145,6 +139,17 @@ func (m *Manager) pause(j *job, wait time.Duration) error {
 	if len(j.carry) > maxCarry && held > maxHeld {
 		j.restart()
 	}
+}
+
+// pause has a job wait that has not failed.
+func (m *Manager) pause(j *job, wait time.Duration) error {
+	m.mu.Lock()
+	if j.revoked { // meanwhile
+		m.mu.Unlock()
+		return m.finish(j, Cancelled, nil)
+	}
+	defer m.mu.Unlock()
+	m.letGo(j)
 	at := m.cfg.Now().Add(wait)
 	j.State, j.RetryAt, j.retryAt = Waiting, at.UTC(), at
 	m.rouse()
@@ -175,9 +180,7 @@ func (m *Manager) failed(j *job, err error) error {
 		end = true
 		err = fmt.Errorf("it failed for %v: %w", m.cfg.GiveUp, err)
 	}
-	if len(j.carry) > maxCarry {
-		j.restart()
-	}
+	m.letGo(j)
 	m.mu.Unlock()
 	if end {
 		return m.finish(j, Failed, err)
