@@ -428,6 +428,30 @@ func TestPopulateResumes(t *testing.T) {
 	require.Len(t, entries, 2, "carbon and populate.jobs")
 }
 
+// B-12: a target that could not be read left the last metric's history to be written under the next one's name.
+func TestPopulateAfterARequestThatCannotBeRead(t *testing.T) {
+	src := newSource(t)
+	r := populating(t, src, nil)
+	before := r.submit(src.request("a", selfKey))
+	r.job(before, isDone)
+	asked := src.requests()
+	for _, urls := range []string{
+		fmt.Sprintf(`"['%s/render/?from=-1hours&format=json&target=alias(b,'x')']"`, src.URL),
+		fmt.Sprintf(`"['%s/render/?from=-1hours&format=json&target=b']`, src.URL),
+		`"[]"`, `""`, "None",
+	} {
+		answer := r.ask("POST", "/flux/populate_metric", src.request("b", selfKey, "fetch_resolution_urls", urls))
+		require.Equal(t, 400, answer.StatusCode, urls)
+	}
+	after := r.submit(src.request("c", selfKey))
+	r.job(after, isDone)
+	r.flush()
+	require.Greater(t, src.requests(), asked)
+	require.Empty(t, r.carbon.Points("b"))
+	require.NotEmpty(t, r.carbon.Points("a"))
+	require.NotEmpty(t, r.carbon.Points("c"))
+}
+
 // A live point that a spool still holds is known to the jobs that go on, even if nobody had time to note it.
 func TestPopulateKnowsWhatTheSpoolHolds(t *testing.T) {
 	src := newSource(t)
