@@ -63,17 +63,26 @@ func TestManagerIsBounded(t *testing.T) {
 			states[s.State]++
 		}
 		require.Equal(t, map[State]int{Running: 2, Queued: 1}, states)
-		close(hold)
-		for _, id := range ids {
-			require.Equal(t, Done, r.wait(id).State)
-			time.Sleep(time.Second)
+		ended := make(chan State, len(ids))
+		for _, id := range ids { // before any ends, since only two are kept then
+			go func() {
+				s, _ := r.m.Wait(context.Background(), id)
+				ended <- s.State
+			}()
 		}
 		synctest.Wait()
-		r.submit(request("m4", "from=-1h"))
+		close(hold)
+		for range ids {
+			require.Equal(t, Done, <-ended)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		last := r.submit(request("m4", "from=-1h"))
+		require.Equal(t, Done, r.wait(last.ID).State)
 		synctest.Wait()
 		require.Len(t, r.m.List(), 2, "jobs that ended are bounded")
-		_, ok := r.m.Get(ids[0])
-		require.False(t, ok)
+		_, ok := r.m.Get(last.ID)
+		require.True(t, ok)
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		require.Empty(t, r.m.List(), "and are forgotten in time")
