@@ -310,7 +310,7 @@ func (m *Manager) Wait(ctx context.Context, id string) (Status, error) {
 func (m *Manager) Cancel(id string) error {
 	m.mu.Lock()
 	j := m.byID[id]
-	if j == nil || j.State.Ended() {
+	if j == nil || j.revoked || j.State.Ended() {
 		m.mu.Unlock()
 		if j == nil {
 			return ErrNoJob

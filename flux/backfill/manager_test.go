@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -96,6 +97,28 @@ func TestManagerIsBounded(t *testing.T) {
 		require.ErrorIs(t, err, ErrClosed)
 		require.ErrorIs(t, r.m.Close(t.Context()), ErrClosed)
 	})
+}
+
+// Many cancel one job that has never run, at once.
+func TestCancelAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Dir, r.cfg.Workers = t.TempDir(), 1
+	r.source.fault = func(_ int, q *http.Request) (*http.Response, error) {
+		<-q.Context().Done()
+		return nil, q.Context().Err()
+	}
+	r.start()
+	defer r.close()
+	r.submit(request("runs", "from=-1h"))
+	for i := range 20 {
+		queued := r.submit(request(fmt.Sprintf("m%d", i), "from=-1h"))
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() { _ = r.m.Cancel(queued.ID) })
+		}
+		all.Wait()
+		require.Equal(t, Cancelled, r.wait(queued.ID).State)
+	}
 }
 
 func TestCancel(t *testing.T) {
