@@ -65,6 +65,16 @@ func (sh *shard) evict(i int32) {
 	sh.free(i)
 }
 
+// rest frees the slot of a metric that came without a mark and holds nothing now:
+// the Memory has what there is to know of it, and no second point may ever come.
+// Slots of metrics that came again stay while there is room. So the table is as
+// large as what is pending while most names are new.
+func (sh *shard) rest(sl *metric) {
+	if e := &sl.val; e.fresh && sh.memory != nil && e.idle() {
+		sh.free(e.no)
+	}
+}
+
 // free takes slot i out of the table, and out of the list of due marks.
 func (sh *shard) free(i int32) {
 	s := sh.t.at(i)

@@ -119,7 +119,7 @@ type Stats struct {
 	Reserved int64 // points judged New, neither kept nor released yet
 	Pending  int64 // points kept and not done, as far as known
 	Blocked  int64 // points done while an older one of their metric is not
-	Metrics  int64 // metrics that have any of these, or a mark in Unraised
+	Metrics  int64 // metrics that have any of these, or a mark in Unraised, or are kept for reuse
 	Unraised int64 // marks on their way to the store, or waiting for it
 	Bytes    int64 // memory of the table, roughly; entries kept for reuse included
 

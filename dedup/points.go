@@ -41,6 +41,7 @@ type entry struct {
 	ask      int32  // index in that call's question
 	no       int32  // the slot's number
 	queued   bool   // in the shard's list of due marks
+	fresh    bool   // the store was not known to have a mark when the metric came
 }
 
 func (e *entry) view() []point {

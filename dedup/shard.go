@@ -76,7 +76,7 @@ func (sh *shard) create(hash uint64, name string) *metric {
 	i := sh.t.insert(hash, name)
 	sh.bytes += size
 	sl := sh.t.at(i)
-	sl.val.due, sl.val.newest, sl.val.no = None, None, i
+	sl.val.due, sl.val.newest, sl.val.no, sl.val.fresh = None, None, i, true
 	return sl
 }
 
@@ -87,7 +87,7 @@ func (sh *shard) createFor(m *memoryShard, hash uint64, name []byte) *metric {
 		return sh.create(hash, string(name))
 	}
 	sl := sh.create(hash, m.t.at(k).name)
-	sl.val.mark = k + 1
+	sl.val.mark, sl.val.fresh = k+1, false
 	return sl
 }
 
@@ -156,6 +156,7 @@ func (sh *shard) keep(sl *metric, ts int64, by uint32) {
 		sh.move(q, kept)
 	case passed:
 		e.remove(at)
+		sh.rest(sl)
 	}
 }
 
@@ -217,6 +218,7 @@ func (sh *shard) release(sl *metric, ts int64, by uint32) {
 		sh.pay(sl.hash, nil, uint32(missing))
 	}
 	sh.advance(sl, nil)
+	sh.rest(sl)
 }
 
 // done notes that a point was delivered once. A call too many is that of an
@@ -237,6 +239,7 @@ func (sh *shard) doneOnce(sl *metric, q *point, m *Mark) {
 	if q.need--; q.need == 0 {
 		sh.move(q, delivered)
 		sh.advance(sl, m)
+		sh.rest(sl)
 	} else if q.by != 0 { // a Release may end what it waits for
 		sh.remember(sl, m)
 	}
@@ -332,6 +335,7 @@ func (sh *shard) raiseDue() {
 		held.raiseFor(sh.memory, sl, sl.val.due, sl.val.dueValue)
 		sl.val.due, sl.val.queued = None, false
 		sh.unraised--
+		sh.rest(sl)
 	}
 	held.unlock()
 	sh.due = sh.due[:0]
