@@ -62,6 +62,14 @@ func TestStalledBodies(t *testing.T) {
 	resp.Body.Close()
 	require.Equal(t, 204, resp.StatusCode, "a small one that took longer")
 	require.Equal(t, map[string]uint64{"body": 2}, s.Stats().Unread)
+
+	// Nor does one that does not say how long it is draw what a large one has left behind.
+	x := s.gateway.newExchange()
+	x.body = make([]byte, 0, 200<<10)
+	s.gateway.put(x)
+	chunked := s.gateway.exchangeFor(&http.Request{ContentLength: -1}, false)
+	require.Zero(t, chunked.held)
+	require.LessOrEqual(t, chunked.size()+chunked.parser.Footprint(), int64(smallBody))
 }
 
 // TestBudget shares memory out between those that have a key and strangers.

@@ -128,11 +128,12 @@ func (g *gateway) accept(x *exchange) {
 // exchange is for a small request.
 func (g *gateway) exchange() *exchange { return g.exchangeOf(smallPool) }
 
-// exchangeFor is for a request with a body. Its memory is counted.
+// exchangeFor is for a request with a body. Its memory is counted. One that does not say how long it is begins with little:
+// it may send a few bytes and no more for a long time.
 func (g *gateway) exchangeFor(r *http.Request, known bool) *exchange {
 	pool := largePool
 	switch {
-	case r.ContentLength > 0 && r.ContentLength <= smallBody:
+	case r.ContentLength <= smallBody:
 		pool = smallPool
 	case !known:
 		pool = middlePool

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/fluxmetrics/fluxkit/graphite"
 )
@@ -107,7 +109,7 @@ func (s *Server) bindHTTP(name, addr string, handler http.Handler, secure *tls.C
 		Protocols: &protocols,
 		Handler:   handler, TLSConfig: secure, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 		WriteTimeout:   readTimeout + s.cfg.longestWait() + answerTimeout,
-		MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		MaxHeaderBytes: maxHeaderBytes, ErrorLog: log.New(&httpLog{s.log}, "", 0),
 	}
 	return &input{
 		name:    name,
@@ -264,4 +266,16 @@ func (s *Server) keep(ctx context.Context, pts []graphite.Point, e entry) error 
 	j, err := s.door.admit(ctx, pts, e)
 	s.door.put(j)
 	return err
+}
+
+// httpLog takes what net/http has to say: a handler's panic is an error of ours, the rest is what connections do.
+type httpLog struct{ log *slog.Logger }
+
+func (l *httpLog) Write(line []byte) (int, error) {
+	text, level := strings.TrimSpace(string(line)), slog.LevelDebug
+	if strings.HasPrefix(text, "http: panic ") {
+		level = slog.LevelError
+	}
+	l.log.Log(context.Background(), level, text)
+	return len(line), nil
 }

@@ -278,6 +278,28 @@ func TestFinerSliceCountsAlone(t *testing.T) {
 	}
 }
 
+// A slice that is fetched in parts is not delivered beyond the beginning of the next one, which is finer.
+func TestFinerSliceCountsAloneBesideParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.Fetch.MaxPoints = 1000
+		r.source.samples = every(ago(10*day), began, 60_000)
+		fine, coarse := r.archived(retention{time.Minute, 90 * day}), r.archived(retention{10 * time.Minute, 90 * day})
+		r.source.fault = func(_ int, q *http.Request) (*http.Response, error) {
+			if q.URL.Query().Has("coarse") {
+				return coarse.answer(q), nil
+			}
+			return fine.answer(q), nil
+		}
+		r.start()
+		defer r.close()
+		s := r.wait(r.submit(request("a", "from=-9days&coarse=1", "from=-6days")).ID)
+		require.Equal(t, Done, s.State, s.Error)
+		require.Greater(t, s.Fetched, 6)
+		require.Equal(t, fine.want(ago(6*day), began, time.Minute), between(r.sink.last("a"), ago(6*day), began))
+	})
+}
+
 // What came fine at first stays so if a later slice, asked much later, comes coarse.
 func TestCoarserAnswerDoesNotReplaceAFinerOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -60,12 +60,13 @@ type sentChunk struct {
 	unseen  *unseen // what is to be read back; nil: nothing
 }
 
-// confirm does what follows once a chunk was sent. After an error it is sent again.
+// confirm does what follows once a chunk was sent. After an error it is sent again, save while nobody tells whether it is
+// there.
 func (m *Manager) confirm(ctx context.Context, j *job) error {
 	c := j.sent
 	if c.unseen != nil {
 		if err := m.readBack(ctx, j, c.unseen); err != nil {
-			if p := (*pauseError)(nil); !errors.As(err, &p) {
+			if errors.Is(err, errUnseen) {
 				j.sent = nil
 			}
 			return err
@@ -221,6 +222,9 @@ func equal(a, b float64) bool {
 	return a == b || math.Abs(a-b) <= 1e-9*max(math.Abs(a), math.Abs(b))
 }
 
+// errUnseen is wrapped by the error for a chunk that is to be sent again.
+var errUnseen = errors.New("backfill: what was sent could not be read back with its values")
+
 // readBack returns once the minutes of a chunk are seen.
 func (m *Manager) readBack(ctx context.Context, j *job, u *unseen) error {
 	seen, err := m.seen(ctx, j, u.bins, true)
@@ -230,8 +234,8 @@ func (m *Manager) readBack(ctx context.Context, j *job, u *unseen) error {
 	if left := u.end.Sub(m.cfg.Now()); left > 0 {
 		return u.next(left)
 	}
-	return fmt.Errorf("backfill: minutes of %v to %v were sent, and could not be read back with their values within %v",
-		fromMS(u.bins[0].at), fromMS(u.bins[len(u.bins)-1].at), m.cfg.CreateWait)
+	return fmt.Errorf("%w within %v: minutes of %v to %v",
+		errUnseen, m.cfg.CreateWait, fromMS(u.bins[0].at), fromMS(u.bins[len(u.bins)-1].at))
 }
 
 // create makes Carbon create a new metric: one point goes first, and nothing follows before it is seen. Carbon creates
@@ -242,7 +246,7 @@ func (m *Manager) create(ctx context.Context, j *job, first bin) error {
 	if u == nil {
 		u = &unseen{bins: []bin{first}, end: m.cfg.Now().Add(m.cfg.CreateWait)}
 	}
-	j.born = nil // an error has it begun anew
+	j.born = nil // where it cannot be sent it begins anew
 	now := m.cfg.Now()
 	if u.again.IsZero() || !now.Before(u.again) && now.Before(u.end) {
 		free, err := j.live.claimFirst(u.bins[0].at)
@@ -259,6 +263,7 @@ func (m *Manager) create(ctx context.Context, j *job, first bin) error {
 	}
 	seen, err := m.seen(ctx, j, u.bins, false)
 	if err != nil {
+		j.born = u
 		return err
 	}
 	note := ""

@@ -22,7 +22,7 @@ type FetchConfig struct {
 	Timeout     time.Duration // of one request, its body included. Default 60 s
 	MaxBody     int64         // longest answer, in bytes after decompression; a slice with more comes in parts. Default 64 MiB
 	MaxPoints   int           // most datapoints of an answer, nulls included; likewise: see Config.Workers. Default 4,000,000
-	PerHost     int           // requests at a time to one origin, and jobs at a time that are fetched from it. Default 2
+	PerHost     int           // requests at a time to one origin, and jobs at a time that are fetched from it; 1 until it answers. Default 2
 	TLS         *tls.Config   // nil: the system's certificates
 	UserAgent   string        // default fluxkit
 
@@ -69,13 +69,29 @@ type fetcher struct {
 	now     func() time.Time
 	client  *http.Client
 	count   *counters
+	mended  func() // called when an origin answers that did not; may be nil
 
-	mu   sync.Mutex
-	busy map[string]chan struct{} // one a listed origin
+	mu    sync.Mutex
+	hosts map[string]*host // origins of jobs
 }
 
+// host is an origin.
+type host struct {
+	busy chan struct{} // holds one for each request
+	standing
+}
+
+// standing is what is known of an origin.
+type standing struct {
+	answers bool      // its last request did not fail for a reason that may pass; false before the first one
+	tried   time.Time // when a job was last taken up that is fetched from it
+}
+
+// doubtful reports whether an origin was tried and is not known to answer.
+func (s standing) doubtful() bool { return !s.answers && !s.tried.IsZero() }
+
 func newFetcher(cfg FetchConfig, list origins, now func() time.Time) *fetcher {
-	f := &fetcher{cfg: cfg.withDefaults(), origins: list, now: now, count: &counters{}, busy: map[string]chan struct{}{}}
+	f := &fetcher{cfg: cfg.withDefaults(), origins: list, now: now, count: &counters{}, hosts: map[string]*host{}}
 	f.client = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
@@ -144,17 +160,51 @@ func (f *fetcher) fetch(ctx context.Context, s slice, host HostType, want string
 	if err != nil {
 		f.count.fetchErrors.Add(1)
 	}
+	f.heard(o, err)
 	return a, err
+}
+
+// heard notes how a request ended.
+func (f *fetcher) heard(o Origin, err error) {
+	e := (*fetchError)(nil)
+	answers := err == nil || errors.As(err, &e) && (e.Permanent || e.TooLarge)
+	f.mu.Lock()
+	h := f.host(o.String())
+	mended := answers && !h.answers
+	h.answers = answers
+	f.mu.Unlock()
+	if mended && f.mended != nil {
+		f.mended()
+	}
+}
+
+// host is the origin of that name. The lock is held.
+func (f *fetcher) host(origin string) *host {
+	h := f.hosts[origin]
+	if h == nil {
+		h = &host{busy: make(chan struct{}, f.cfg.PerHost)}
+		f.hosts[origin] = h
+	}
+	return h
+}
+
+func (f *fetcher) standing(origin string) standing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.host(origin).standing
+}
+
+// try notes that a job is taken up that is fetched from the origin.
+func (f *fetcher) try(origin string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.host(origin).tried = now
 }
 
 // enter waits until the origin has a request less than PerHost.
 func (f *fetcher) enter(ctx context.Context, o Origin) (free func(), err error) {
 	f.mu.Lock()
-	busy := f.busy[o.String()]
-	if busy == nil {
-		busy = make(chan struct{}, f.cfg.PerHost)
-		f.busy[o.String()] = busy
-	}
+	busy := f.host(o.String()).busy
 	f.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -128,17 +128,23 @@ func (r *record) status() Status {
 	return s
 }
 
-// frontier is where the slice begins that is to be fetched next: what lies before it is complete.
+// frontier is where the part begins that is to be fetched next, or the slice after it, which may be finer and overlap what
+// is there: what lies before both is complete.
 func (j *job) frontier() int64 {
-	switch {
-	case j.next == len(j.URLs):
+	if j.next == len(j.URLs) {
 		return math.MaxInt64
-	case j.at != none:
-		return floorMinute(j.at)
-	case j.URLs[j.next].From == none:
+	}
+	begins := j.URLs[j.next].From
+	if j.at != none {
+		begins = j.at
+		if j.next+1 < len(j.URLs) {
+			begins = min(begins, j.URLs[j.next+1].From)
+		}
+	}
+	if begins == none {
 		return none
 	}
-	return floorMinute(j.URLs[j.next].From)
+	return floorMinute(begins)
 }
 
 // version is a copy of the record that is to be kept, newer than all before. The manager's lock is held.

@@ -49,7 +49,7 @@ func New(cfg Config) (*Manager, error) {
 		door: make(chan struct{}, 1), byID: map[string]*job{}, byMetric: map[string]*job{}, wake: make(chan struct{}),
 		unsynced: make(chan struct{}, 1),
 	}
-	m.fetch.count = &m.count
+	m.fetch.count, m.fetch.mended = &m.count, func() { m.set(m.rouse) }
 	if m.store, err = openStore(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -114,8 +114,19 @@ func (m *Manager) Submit(ctx context.Context, r *Request) (s Status, joined bool
 	if err != nil {
 		return Status{}, false, err
 	}
-	if s, joined, err = m.join(r.Metric); joined || err != nil {
-		return s, joined, err
+	for {
+		s, ending, err := m.join(r.Metric)
+		if err != nil || ending == nil && s.ID != "" {
+			return s, err == nil, err
+		}
+		if ending == nil {
+			break
+		}
+		select {
+		case <-ending: // its file is being written
+		case <-ctx.Done():
+			return Status{}, false, ctx.Err()
+		}
 	}
 	j.live = m.store.live(j.ID)
 	j.live.begin(none, m.stir)
@@ -221,19 +232,22 @@ func (m *Manager) mark(ctx context.Context, j *job) error {
 }
 
 // join returns the unfinished job of a metric, or why there cannot be one more.
-func (m *Manager) join(metric string) (Status, bool, error) {
+func (m *Manager) join(metric string) (s Status, ending <-chan struct{}, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return Status{}, false, ErrClosed
+		return Status{}, nil, ErrClosed
 	}
 	if j := m.byMetric[metric]; j != nil {
-		return j.status(), true, nil
+		if j.State.Ended() {
+			return Status{}, j.ended, nil
+		}
+		return j.status(), nil, nil
 	}
 	if len(m.byMetric) >= m.cfg.MaxJobs {
-		return Status{}, false, ErrFull
+		return Status{}, nil, ErrFull
 	}
-	return Status{}, false, nil
+	return Status{}, nil, nil
 }
 
 func (m *Manager) add(j *job) error {

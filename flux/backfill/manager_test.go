@@ -63,7 +63,7 @@ func TestManagerIsBounded(t *testing.T) {
 		for _, s := range r.m.List() {
 			states[s.State]++
 		}
-		require.Equal(t, map[State]int{Running: 2, Queued: 1}, states)
+		require.Equal(t, map[State]int{Running: 1, Queued: 2}, states, "its origin has not answered yet")
 		ended := make(chan State, len(ids))
 		for _, id := range ids { // before any ends, since only two are kept then
 			go func() {
@@ -400,7 +400,7 @@ func TestVerifyReadsBack(t *testing.T) {
 		require.NoError(t, marks.Last(t.Context(), m))
 		require.EqualValues(t, dedup.None, m[0].Timestamp, "what is not read back is not confirmed")
 		s, _ := r.m.Get(id)
-		require.Contains(t, s.Error, "could not be read back with their values within 5m0s")
+		require.Contains(t, s.Error, "could not be read back with its values within 5m0s")
 		seen.mu.Lock()
 		seen.blind = false
 		seen.mu.Unlock()
@@ -439,7 +439,7 @@ func TestVerifyReadsBackValues(t *testing.T) {
 				s := r.wait(r.submit(req).ID)
 				require.Equal(t, c.want, s.State, s.Error)
 				if c.want == Failed {
-					require.Contains(t, s.Error, "could not be read back with their values within 15m0s")
+					require.Contains(t, s.Error, "could not be read back with its values within 15m0s")
 					require.Zero(t, s.Sent)
 				}
 			})

@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -32,11 +33,29 @@ type piece struct {
 	empty      bool  // there is nothing to ask for
 }
 
+// wholePeriod are functions of a Graphite's render API whose values depend on when the period that is asked for begins or
+// ends, so that parts of it would not fit together.
+var wholePeriod = regexp.MustCompile(`(?i)\b(integral\w*|offsetToZero|nPercentile|\w*Percentile|smartSummarize|highest\w*|lowest\w*|mostDeviant|\w+Above|\w+Below|sortBy\w*)\s*\(|\bsummarize\s*\(.*\btrue\b`)
+
+// whole tells that the slice cannot be fetched in parts.
+func (s *slice) whole(host HostType) bool {
+	if host != Graphite {
+		return false
+	}
+	_, raw, _ := strings.Cut(s.URL, "?")
+	q, err := parseQuery(raw)
+	if err != nil { // resolve has parsed it
+		return false
+	}
+	target, _ := q.get("target")
+	return strings.Contains(target, "(") && wholePeriod.MatchString(target)
+}
+
 // fine is from when on the archive answers that answered for all of the slice when the job was accepted.
 func (s *slice) fine(host HostType, accepted, now int64) int64 {
 	age := s.Age
 	switch {
-	case host != Graphite || s.From == none:
+	case host != Graphite || s.From == none || s.whole(host):
 		return s.From
 	case age == 0 && now-accepted <= punctual:
 		return s.From
@@ -128,7 +147,7 @@ func (p *piece) cut(host HostType) {
 // narrow has what follows fetched in shorter pieces, after an answer that was too large. It reports whether they can be
 // shorter.
 func (j *job) narrow(p piece) bool {
-	if p.begin == none || p.end-p.begin <= minSpan {
+	if p.begin == none || p.end-p.begin <= minSpan || p.whole(j.HostType) {
 		return false
 	}
 	j.span = max(minSpan, floorMinute((p.end-p.begin)/2))
@@ -176,7 +195,7 @@ func without(samples []resample.Sample, from, end int64) []resample.Sample {
 type coarse struct {
 	begin, end int64
 	step       int64 // between its datapoints
-	one        bool  // there is one alone, and the step is not known
+	values     int   // where the step is not known: none, or one alone
 }
 
 // aged notes what came coarse since it was fetched late. Whether it did shows when the rest of the slice is there; if there
@@ -187,9 +206,9 @@ func (m *Manager) aged(j *job, p piece, a answer) {
 		if j.coarse.step == 0 {
 			j.coarse.begin = p.begin
 		}
-		j.coarse.end, j.coarse.step, j.coarse.one = p.end, max(j.coarse.step, a.step), false
-	case p.aged && len(a.samples) == 1 && j.coarse.step == 0:
-		j.coarse = coarse{p.begin, p.end, p.end - p.begin, true}
+		j.coarse.end, j.coarse.step, j.coarse.values = p.end, max(j.coarse.step, a.step), 2
+	case p.aged && len(a.samples) < 2 && j.coarse.step == 0:
+		j.coarse = coarse{p.begin, p.end, p.end - p.begin, len(a.samples)}
 	case !p.aged && a.step > 0:
 		m.noteCoarse(j, a.step)
 	}
@@ -205,10 +224,7 @@ func (m *Manager) noteCoarse(j *job, expected int64) {
 	if c.step <= expected {
 		return
 	}
-	values := "one value"
-	if !c.one {
-		values = fmt.Sprintf("a value each %v", time.Duration(c.step)*time.Millisecond)
-	}
+	values := [...]string{"no value", "one value", fmt.Sprintf("a value each %v", time.Duration(c.step)*time.Millisecond)}[c.values]
 	m.note(j, fmt.Sprintf("%s to %s came with %s: it was fetched %v after the job was accepted, when the source gave nothing finer",
 		fromMS(c.begin).Format(time.RFC3339), fromMS(c.end).Format(time.RFC3339), values, m.cfg.Now().Sub(j.Accepted).Round(time.Second)))
 }

@@ -148,3 +148,15 @@ func TestSamplesThatWaitAreBounded(t *testing.T) {
 		})
 	}
 }
+
+func TestTargetsThatNeedTheWholePeriod(t *testing.T) {
+	for target, want := range map[string]bool{
+		"a.b": false, "integral.a": false, "scale(a.b,2)": false, "derivative(a)": false, "summarize(a,'1h','sum')": false,
+		"integral(a)": true, "alias(offsetToZero(a),'x')": true, "nPercentile(a,95)": true, "removeAbovePercentile(a, 5)": true,
+		"summarize(a,'1h','sum',true)": true, "smartSummarize(a,'1h')": true, "highestAverage(a.*,1)": true, "maximumAbove(a.*,1)": true,
+	} {
+		s := slice{URL: "http://g/render?target=" + url.QueryEscape(target) + "&from=1", From: 1000}
+		require.Equal(t, want, s.whole(Graphite), target)
+		require.False(t, s.whole(Prometheus))
+	}
+}

@@ -35,44 +35,82 @@ func (m *Manager) work(ctx context.Context) {
 	}
 }
 
-// pick takes the job that was tried least recently among those that may run: so that a source which hangs keeps from
-// others no more workers than it may have requests, one whose sources have that many is left for later. Without a job it
-// tells how long to wait.
+// pick takes, among the jobs that may run, one of the origin that was tried least recently, and of those the one that was
+// tried least recently. Without a job it tells how long to wait.
 func (m *Manager) pick(ctx context.Context) (*job, context.Context, time.Duration, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.prune()
-	wait, now := time.Hour, m.cfg.Now()
-	busy := map[string]int{}
-	for _, j := range m.jobs {
-		if j.State == Running {
-			for _, o := range j.sources() {
-				busy[o]++
-			}
-		}
-	}
-	full := func(o string) bool { return busy[o] >= m.fetch.cfg.PerHost }
+	wait, now, load := time.Hour, m.cfg.Now(), m.load()
 	var best *job
+	var since time.Time
 	for _, j := range m.jobs {
 		if j.State != Queued && j.State != Waiting {
 			continue
 		}
 		if d := j.retryAt.Sub(now); d > 0 {
 			wait = min(wait, d)
-		} else if (best == nil || j.tried.Before(best.tried)) && !slices.ContainsFunc(j.sources(), full) {
-			best = j
+			continue
+		}
+		tried, ok := m.admit(j, load)
+		if ok && (best == nil || tried.Before(since) || tried.Equal(since) && j.tried.Before(best.tried)) {
+			best, since = j, tried
 		}
 	}
 	if best == nil {
 		return nil, nil, wait, m.wake
 	}
 	best.State, best.RetryAt, best.tried = Running, time.Time{}, now
+	for _, o := range best.sources() {
+		m.fetch.try(o, now)
+	}
 	if best.Started.IsZero() {
 		best.Started = now.UTC()
 	}
 	jobCtx, cancel := context.WithCancel(ctx)
 	best.cancel = cancel
 	return best, jobCtx, 0, nil
+}
+
+// load is what the workers are at.
+type load struct {
+	busy map[string]int // jobs that run, by origin
+	last bool           // one worker is free, and another one is at an origin that may not answer
+}
+
+// load counts the jobs that run. The lock is held.
+func (m *Manager) load() load {
+	l := load{busy: map[string]int{}}
+	running, doubtful := 0, false
+	for _, j := range m.jobs {
+		if j.State != Running {
+			continue
+		}
+		running++
+		for _, o := range j.sources() {
+			l.busy[o]++
+			doubtful = doubtful || m.fetch.standing(o).doubtful()
+		}
+	}
+	l.last = doubtful && running+1 >= m.cfg.Workers
+	return l
+}
+
+// admit reports whether a job may run now, and which of its origins' times of the last try is the oldest. A source that
+// hangs keeps a worker for FetchConfig.Timeout. So an origin that has not answered yet, or did not answer last time, has
+// one worker at most; and such origins together leave one to the others, among which is, once, each that was never tried.
+// The lock is held.
+func (m *Manager) admit(j *job, l load) (tried time.Time, ok bool) {
+	for i, o := range j.sources() {
+		s := m.fetch.standing(o)
+		if l.busy[o] >= m.fetch.cfg.PerHost || l.busy[o] > 0 && !s.answers || l.last && s.doubtful() {
+			return tried, false
+		}
+		if i == 0 || s.tried.Before(tried) {
+			tried = s.tried
+		}
+	}
+	return tried, true
 }
 
 // sources are the origins that the job is fetched from. The manager's lock is held.

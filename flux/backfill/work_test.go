@@ -48,6 +48,108 @@ func TestSourceThatHangsStarvesNoOther(t *testing.T) {
 	})
 }
 
+// Nor do several of them together, each with more jobs than there are workers; and once they answer each has its share.
+func TestSourcesThatHangStarveNoOther(t *testing.T) {
+	for name, c := range map[string]struct {
+		workers int
+		first   time.Duration // what the first job of another waits for
+	}{
+		"four workers": {4, 0},
+		"two workers":  {2, time.Minute}, // each origin may have the last one once
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				r.cfg.Workers = c.workers
+				ctx, answer := context.WithCancel(t.Context())
+				r.source.samples = every(ago(time.Hour), began, 60_000)
+				r.source.fault = func(_ int, q *http.Request) (*http.Response, error) {
+					if q.URL.Hostname() == "source" || ctx.Err() != nil {
+						return nil, nil
+					}
+					<-q.Context().Done()
+					return nil, q.Context().Err()
+				}
+				var ids []string
+				for o := range 3 {
+					r.cfg.Origins = append(r.cfg.Origins, origin(t, fmt.Sprintf("http://hung%d:80", o)))
+				}
+				r.start()
+				defer r.close()
+				for i := range 36 {
+					ids = append(ids, r.submit(&Request{
+						HostType: Graphite, Metric: fmt.Sprintf("hung%d", i),
+						URLs: []string{fmt.Sprintf("http://hung%d/render?from=-1h&target=x", i/12)},
+					}).ID)
+				}
+				synctest.Wait()
+				for i := range 10 { // at each moment of an attempt
+					s := r.wait(r.submit(request(fmt.Sprintf("well%d", i), "from=-1h")).ID)
+					require.Equal(t, Done, s.State, s.Error)
+					if i > 0 {
+						c.first = 0
+					}
+					require.Equal(t, c.first, time.Since(s.Accepted))
+					time.Sleep(7 * time.Minute / 4)
+				}
+				time.Sleep(time.Hour)
+				for _, id := range ids {
+					s, _ := r.m.Get(id)
+					require.NotZero(t, s.Errors, "each of them has had its turn")
+				}
+				answer()
+				for _, id := range ids {
+					require.Equal(t, Done, r.wait(id).State)
+				}
+			})
+		})
+	}
+}
+
+// An origin has one worker before it has answered and after a failure, and PerHost otherwise.
+func TestWorkersOfAnOrigin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.Workers, r.cfg.Fetch.PerHost = 4, 3
+		r.source.samples = every(ago(time.Hour), began, 60_000)
+		next := make(chan *http.Response)
+		r.source.fault = func(_ int, q *http.Request) (*http.Response, error) {
+			select {
+			case a := <-next:
+				return a, nil
+			case <-q.Context().Done():
+				return nil, q.Context().Err()
+			}
+		}
+		r.start()
+		defer r.close()
+		for i := range 8 { // each of two requests
+			r.submit(request(fmt.Sprint(i), "from=-1h&until=-30min", "from=-30min"))
+		}
+		running := func() (n int) {
+			synctest.Wait()
+			for _, s := range r.m.List() {
+				if s.State == Running {
+					n++
+				}
+			}
+			return n
+		}
+		require.Equal(t, 1, running(), "it was never asked")
+		next <- nil
+		require.Equal(t, 3, running(), "it has answered")
+		next <- respond(500, "")
+		require.Equal(t, 2, running(), "it fails: nothing is taken up beside what runs")
+		next <- respond(500, "")
+		next <- respond(503, "")
+		require.Equal(t, 1, running())
+		next <- respond(429, "")
+		require.Equal(t, 1, running())
+		next <- nil
+		require.Equal(t, 3, running(), "it answers again")
+	})
+}
+
 // Nor do metrics that wait to be created, or to be read back.
 func TestJobThatWaitsToBeSeenLeavesItsWorker(t *testing.T) {
 	for name, verify := range map[string]bool{"created": false, "read back": true} {

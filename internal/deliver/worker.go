@@ -232,9 +232,9 @@ func (w *Worker) wait(ctx context.Context) {
 	spaced := w.buf.n > 0 && time.Now().Before(w.next)
 	if w.buf.n > 0 {
 		deadline = w.linger
-	}
-	if spaced && deadline.Before(w.next) {
-		deadline = w.next
+		if deadline.Before(w.next) {
+			deadline = w.next // even if that has passed since mustGo looked
+		}
 	}
 	if w.unconfirmed() {
 		if d := w.first.Add(w.o.ConfirmAfter); deadline.IsZero() || d.Before(deadline) {
