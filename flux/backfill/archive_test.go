@@ -197,7 +197,7 @@ func TestSliceThatIsLate(t *testing.T) {
 		"two hours, with a restart":  {archives: hours, queries: []string{"from=-24hours"}, since: day, late: 2 * time.Hour, restart: true, note: true},
 		"an archive of 11 minutes":   {archives: []retention{{time.Minute, 11 * time.Minute}, {10 * time.Minute, day}}, queries: []string{"from=-2h&until=-10min", "from=-10min"}, since: 10 * time.Minute, late: 150 * time.Second, note: true},
 		"two hours, absolute":        {archives: hours, queries: []string{fmt.Sprintf("from=%d", ago(day-10*time.Minute)/1000)}, since: day - 10*time.Minute, late: 2 * time.Hour, note: true},
-		"five minutes, absolute":     {archives: hours, queries: []string{fmt.Sprintf("from=%d", ago(day-10*time.Minute)/1000)}, since: day - 10*time.Minute, late: 5 * time.Minute},
+		"five minutes, absolute":     {archives: hours, queries: []string{fmt.Sprintf("from=%d", ago(day-2*time.Hour)/1000)}, since: day - 2*time.Hour, late: 5 * time.Minute},
 		"nothing finer is there":     {archives: []retention{{10 * time.Minute, 90 * day}}, queries: []string{"from=-24hours"}, since: day, late: 2 * time.Hour},
 		"the archive reaches beyond": {archives: []retention{{time.Minute, 7 * day}, {10 * time.Minute, 90 * day}}, queries: []string{"from=-24hours"}, since: day, late: 2 * time.Hour},
 	} {
