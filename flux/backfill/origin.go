@@ -58,7 +58,7 @@ func ParseOrigin(s string) (Origin, error) {
 	}
 	for _, text := range strings.Split(list, ",") {
 		p, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil || p.Masked() != p {
+		if err != nil || p.Masked() != p || p.Addr().Is4In6() {
 			return fail(quote(text) + " is no CIDR, such as 10.0.0.0/8")
 		}
 		o.Within = append(o.Within, p)
@@ -139,6 +139,9 @@ func (o Origin) allows(a netip.Addr) bool {
 	return ordinary(a)
 }
 
+// metadata is where a cloud's hosts ask for their own credentials over IPv6; over IPv4 that is a link-local address.
+var metadata = netip.MustParseAddr("fd00:ec2::254")
+
 // ordinary reports whether a is an address of a host elsewhere, be it public or private.
 func ordinary(a netip.Addr) bool {
 	if !a.IsValid() || a.Zone() != "" || a.IsLoopback() || a.IsUnspecified() || a.IsMulticast() ||
@@ -149,16 +152,21 @@ func ordinary(a netip.Addr) bool {
 		b := a.As4()
 		return b[0] != 0 && b[0] < 240 // "this network" (RFC 1122), reserved and broadcast
 	}
-	b := a.As16()
+	b := a.As16() // of an IPv4 address within it that one counts
 	for _, embedding := range []struct {
 		prefix string
 		at     int
-	}{{"::/96", 12}, {"64:ff9b::/96", 12}, {"2002::/16", 2}} { // RFC 4291, RFC 6052, RFC 3056: an IPv4 address within
+	}{{"::/96", 12}, {"::ffff:0:0:0/96", 12}, {"64:ff9b::/96", 12}, {"2002::/16", 2}} { // RFC 4291, 7915, 6052, 3056
 		if netip.MustParsePrefix(embedding.prefix).Contains(a) {
 			return ordinary(netip.AddrFrom4([4]byte(b[embedding.at:])))
 		}
 	}
-	return true
+	for _, hidden := range []string{"64:ff9b:1::/48", "2001::/32"} { // RFC 8215, 4380: nobody sees which one
+		if netip.MustParsePrefix(hidden).Contains(a) {
+			return false
+		}
+	}
+	return a != metadata
 }
 
 // origins are those that are listed.
