@@ -59,6 +59,7 @@ var (
 	descPopSent      = desc("populate_points_sent_total", "Points of history that were confirmed.")
 	descPopResent    = desc("populate_points_resent_total", "Points among them that had been sent before, unconfirmed.")
 	descPopRestored  = desc("populate_live_points_restored_total", "Live points sent once more, since history for their minute was under way.")
+	descPopForgotten = desc("populate_live_points_forgotten_total", "Live points beyond what is remembered, in whose place history may stand.")
 	descFetches      = desc("populate_fetches_total", "Requests for history to other servers.")
 	descFetchErrors  = desc("populate_fetch_errors_total", "Requests among them without an answer that could be used.")
 	descFetchedBytes = desc("populate_fetched_bytes_total", "Size of their answers, after decompression.")
@@ -71,7 +72,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 		descDestUp, descDestAccepted, descDestRecovered, descDestDelivered, descDestAssumed, descDestResent,
 		descDestGivenUp, descDestDropped, descDestPending, descDestBytes, descDestOldest,
 		descLetterPoints, descLetterBytes, descLetterDropped, descStoreUp, descPendingMarks, descUnraised, descEvicted,
-		descJobs, descJobsPending, descJobsAccepted, descJobsEnded, descPopSent, descPopResent, descPopRestored,
+		descJobs, descJobsPending, descJobsAccepted, descJobsEnded, descPopSent, descPopResent, descPopRestored, descPopForgotten,
 		descFetches, descFetchErrors, descFetchedBytes,
 	} {
 		out <- d
@@ -150,6 +151,7 @@ func tellPopulate(ps backfill.Stats, count func(*prometheus.Desc, uint64, ...str
 	count(descPopSent, ps.Sent)
 	count(descPopResent, ps.Resent)
 	count(descPopRestored, ps.Restored)
+	count(descPopForgotten, ps.Forgotten)
 	count(descFetches, ps.Fetches)
 	count(descFetchErrors, ps.FetchErrors)
 	count(descFetchedBytes, ps.FetchedBytes)

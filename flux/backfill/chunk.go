@@ -121,6 +121,7 @@ func (m *Manager) want(ctx context.Context, j *job, bins []bin) (w wanted, err e
 // restore sends live points once more that were accepted for minutes which the job has sent: history that was on its way
 // may have been written over them.
 func (m *Manager) restore(ctx context.Context, j *job) error {
+	m.forgotten(j)
 	name := []byte(j.Metric)
 	for range restoreRounds {
 		points, dropped := j.live.kept(m.most(j))
@@ -144,6 +145,21 @@ func (m *Manager) restore(ctx context.Context, j *job) error {
 		m.count.restored.Add(uint64(len(points)))
 	}
 	return nil
+}
+
+// forgotten tells of live points that are no longer protected, since there were too many.
+func (m *Manager) forgotten(j *job) {
+	n := j.live.forgotten() - j.forgot
+	if n == 0 {
+		return
+	}
+	first := j.LiveForgot == 0
+	j.forgot += n
+	m.set(func() { j.LiveForgot += n })
+	m.count.forgotten.Add(uint64(n))
+	if first {
+		m.note(j, "more live points came than are remembered: history may stand in the place of the oldest of them (live_forgotten)")
+	}
 }
 
 // most is how many points a chunk of the job has at most.
@@ -249,6 +265,9 @@ func (m *Manager) create(ctx context.Context, j *job, first bin) error {
 	j.born = nil // where it cannot be sent it begins anew
 	now := m.cfg.Now()
 	if u.again.IsZero() || !now.Before(u.again) && now.Before(u.end) {
+		if err := m.tidy(j); err != nil {
+			return err
+		}
 		free, err := j.live.claimFirst(u.bins[0].at)
 		if err != nil {
 			return err

@@ -46,18 +46,19 @@ type Status struct {
 	Mark  time.Time `json:"mark,omitzero"`
 	Value float64   `json:"value,omitempty"`
 
-	Slices       int   `json:"slices"`        // of the request
-	Fetched      int   `json:"fetched"`       // answers that were taken, those to repeated requests included
-	Samples      int64 `json:"samples"`       // with a finite value, in those answers
-	Nulls        int64 `json:"nulls"`         // without one
-	Sent         int64 `json:"sent"`          // points that were confirmed
-	Resent       int64 `json:"resent"`        // among them those that had been sent before, unconfirmed
-	Restored     int64 `json:"restored"`      // live points that were sent once more, since history may have been written over them
-	SkippedLive  int64 `json:"skipped_live"`  // minutes left to live points
-	SkippedFull  int64 `json:"skipped_full"`  // minutes that the local Graphite had, for a request with missing: render
-	Overflows    int64 `json:"overflows"`     // minutes left out since their samples together have no finite value
-	Errors       int64 `json:"errors"`        // attempts that failed
-	ResolutionMS int64 `json:"resolution_ms"` // of the source, as package resample finds it; 0 where it is not known
+	Slices       int   `json:"slices"`         // of the request
+	Fetched      int   `json:"fetched"`        // answers that were taken, those to repeated requests included
+	Samples      int64 `json:"samples"`        // with a finite value, in those answers
+	Nulls        int64 `json:"nulls"`          // without one
+	Sent         int64 `json:"sent"`           // points that were confirmed
+	Resent       int64 `json:"resent"`         // among them those that had been sent before, unconfirmed
+	Restored     int64 `json:"restored"`       // live points that were sent once more, since history may have been written over them
+	LiveForgot   int64 `json:"live_forgotten"` // live points or minutes of them beyond what is remembered: history may stand in their place
+	SkippedLive  int64 `json:"skipped_live"`   // minutes left to live points
+	SkippedFull  int64 `json:"skipped_full"`   // minutes that the local Graphite had, for a request with missing: render
+	Overflows    int64 `json:"overflows"`      // minutes left out since their samples together have no finite value
+	Errors       int64 `json:"errors"`         // attempts that failed
+	ResolutionMS int64 `json:"resolution_ms"`  // of the source, as package resample finds it; 0 where it is not known
 
 	Error   string `json:"error,omitempty"`   // the last one
 	Note    string `json:"note,omitempty"`    // what an operator should know of a job that went on
@@ -89,6 +90,7 @@ type record struct {
 type job struct {
 	record                    // guarded by Manager.mu, save from its worker's reads
 	live    *liveMetric       //
+	forgot  int64             // of live.forgotten, what is counted
 	retryAt time.Time         //
 	tried   time.Time         // when it was taken up last, or accepted
 	origins []string          // see sources

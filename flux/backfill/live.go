@@ -119,6 +119,7 @@ type liveMetric struct {
 	until   int64       // to before here may have been sent by the job
 	points  []livePoint // that are to be sent once more, in the order of acceptance
 	dropped int64       // of them, for the bound
+	forgot  int64       // minutes and points that went for their bounds
 }
 
 func newLiveMetric(job string, t *trail) *liveMetric {
@@ -167,6 +168,7 @@ func (m *liveMetric) add(at int64) bool {
 		for _, old := range all[:maxLiveMinutes/10] {
 			delete(m.minutes, old)
 		}
+		m.forgot += maxLiveMinutes / 10
 	}
 	m.minutes[at] = struct{}{}
 	return false
@@ -178,6 +180,7 @@ func (m *liveMetric) keep(p livePoint) {
 		const tenth = maxLivePoints / 10
 		m.points = slices.Delete(m.points, 0, tenth)
 		m.dropped += tenth
+		m.forgot += tenth
 	}
 	m.points = append(m.points, p)
 }
@@ -234,6 +237,13 @@ func (m *liveMetric) kept(most int) (points []livePoint, dropped int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.points[:min(most, len(m.points))]), m.dropped
+}
+
+// forgotten is how many minutes and points went for their bounds since the process began.
+func (m *liveMetric) forgotten() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.forgot
 }
 
 // restored forgets the n points that kept returned, with what it told of dropped.

@@ -348,6 +348,8 @@ func TestLiveIsBounded(t *testing.T) {
 	m := l.metrics["a"]
 	require.LessOrEqual(t, len(m.known()), maxLiveMinutes)
 	require.True(t, m.add(299_999*minute))
+	minutes := m.forgotten()
+	require.EqualValues(t, 300_000-len(m.known()), minutes)
 	require.Zero(t, testing.AllocsPerRun(100, func() { l.Note(pts[:1]) }))
 
 	// Points that are to be sent once more are bounded, too, and those that went while others were sent are not missed.
@@ -361,7 +363,9 @@ func TestLiveIsBounded(t *testing.T) {
 	kept, dropped := m.kept(10)
 	require.Equal(t, livePoint{0, 1}, kept[0])
 	require.Zero(t, dropped)
+	minutes = m.forgotten() // one minute more came
 	m.note(livePoint{5, 2})
+	require.EqualValues(t, maxLivePoints/10, m.forgotten()-minutes)
 	require.NoError(t, m.restored(10, dropped))
 	kept, _ = m.kept(maxLivePoints)
 	require.Equal(t, livePoint{maxLivePoints / 10, 1}, kept[0])

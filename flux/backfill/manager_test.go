@@ -189,6 +189,7 @@ func TestJobsOutliveTheProcess(t *testing.T) {
 		defer r.close()
 		require.Equal(t, Done, r.wait(s.ID).State)
 		require.Equal(t, means(r.source.samples, began-3600_000, began), r.sink.last("a"))
+		synctest.Wait() // the last job's end is logged
 		require.Equal(t, 2, bytes.Count(log.Bytes(), []byte("passed over")))
 		require.NoFileExists(t, filepath.Join(r.cfg.Dir, "temp.job"+tempSuffix))
 		asked := r.source.requests()

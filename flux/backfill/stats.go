@@ -15,9 +15,10 @@ type Stats struct {
 	Accepted uint64           // jobs
 	Ended    map[State]uint64 // jobs, by state: Done, Failed and Cancelled
 
-	Sent     uint64 // points of history that were confirmed
-	Resent   uint64 // among them those that had been sent before, unconfirmed
-	Restored uint64 // live points that were sent once more: see Live
+	Sent      uint64 // points of history that were confirmed
+	Resent    uint64 // among them those that had been sent before, unconfirmed
+	Restored  uint64 // live points that were sent once more: see Live
+	Forgotten uint64 // live points, or minutes of them, beyond what is remembered
 
 	Fetches      uint64 // requests to sources
 	FetchErrors  uint64 // those that gave no answer, or one that could not be used
@@ -27,7 +28,7 @@ type Stats struct {
 // counters are what is counted for Stats.
 type counters struct {
 	accepted, done, failed, cancelled  atomic.Uint64
-	sent, resent, restored             atomic.Uint64
+	sent, resent, restored, forgotten  atomic.Uint64
 	fetches, fetchErrors, fetchedBytes atomic.Uint64
 }
 
@@ -49,7 +50,7 @@ func (m *Manager) Stats() Stats {
 		Jobs:     map[State]int{Queued: 0, Running: 0, Waiting: 0},
 		Accepted: c.accepted.Load(),
 		Ended:    map[State]uint64{Done: c.done.Load(), Failed: c.failed.Load(), Cancelled: c.cancelled.Load()},
-		Sent:     c.sent.Load(), Resent: c.resent.Load(), Restored: c.restored.Load(),
+		Sent:     c.sent.Load(), Resent: c.resent.Load(), Restored: c.restored.Load(), Forgotten: c.forgotten.Load(),
 		Fetches: c.fetches.Load(), FetchErrors: c.fetchErrors.Load(), FetchedBytes: c.fetchedBytes.Load(),
 	}
 	m.mu.Lock()
