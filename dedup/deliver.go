@@ -128,6 +128,7 @@ func (f *Filter) Done(ctx context.Context, pts []Mark) error {
 	f.init()
 	s := f.scratch(pts)
 	defer f.putScratch(s)
+	took := 0
 	for _, r := range s.runs {
 		sh := &f.shards[r.shard]
 		order := s.order[r.from:r.to]
@@ -142,7 +143,7 @@ func (f *Filter) Done(ctx context.Context, pts []Mark) error {
 		if f.memory != nil {
 			sh.raiseDue()
 		} else {
-			sh.takeDue(s, int(r.to-r.from)+maxOverdue/len(f.shards))
+			took = sh.takeRun(s, r, took, maxOverdue/len(f.shards))
 		}
 		sh.wake()
 		sh.mu.Unlock()

@@ -2,8 +2,8 @@ package dedup
 
 // makeRoom brings the shard to 7/8 of its budget, so that the walk through the
 // slots is paid for by the insertions that follow: first it frees entries that
-// hold nothing, then it drops points without a reservation, some a metric, the
-// oldest first, and marks that could not be raised. What is reserved stays.
+// hold nothing, then it drops points without a reservation, some of each metric,
+// the oldest first, and marks that could not be raised. What is reserved stays.
 func (sh *shard) makeRoom() {
 	target := sh.budget - sh.budget/8
 	sh.sweep(target, func(i int32) {
@@ -45,16 +45,17 @@ func (sh *shard) evict(i int32) {
 	s := sh.t.at(i)
 	e := &s.val
 	owed := uint32(0)
-	sh.evicted += uint64(e.evict(func(q *point) {
-		sh.count(q.state, -1)
-		sh.forget(s, q.ts)
-		owed += uint32(q.need)
-	}))
+	e.evict(func(q *span) {
+		sh.evicted += uint64(q.n)
+		sh.count(q.state, -int64(q.n))
+		sh.forgetAll(s, q)
+		owed += uint32(q.need) * q.n
+	})
 	if owed > 0 {
 		sh.owe(s.hash, owed)
 	}
-	sh.bytes -= int64(e.shrink()) * pointBytes
-	if len(e.view()) > 0 {
+	sh.bytes -= int64(e.shrink()) * spanBytes
+	if !e.empty() {
 		return
 	}
 	if e.due != None {
@@ -86,7 +87,7 @@ func (sh *shard) free(i int32) {
 			}
 		}
 	}
-	sh.bytes -= entryBytes + int64(len(s.name)) + int64(cap(s.val.far))*pointBytes
+	sh.bytes -= entryBytes + int64(len(s.name)) + int64(s.val.room())*spanBytes
 	sh.t.remove(i)
 }
 

@@ -9,7 +9,8 @@ import (
 )
 
 // DefaultMaxPending is Filter's bound where MaxPending is 0: 128 MiB, enough
-// for two million pending points of 10,000 metrics.
+// for 500,000 metrics that come at regular intervals, however many of their
+// points are pending, or for five million points that come at no interval.
 const DefaultMaxPending = 128 << 20
 
 // MaxRequired bounds Filter's Required.
@@ -141,14 +142,15 @@ func (f *Filter) init() {
 		}
 		f.seed = maphash.MakeSeed()
 		if m, ok := f.Store.(*Memory); ok {
-			m.init()
+			m.join()
 			f.memory, f.seed = m, m.seed
 		}
-		n, shift := 1, uint(64)
+		bits := uint(0)
 		if f.MaxPending >= 1<<20 {
-			n, shift = maxShards, 64-maxShardsBits
+			bits = shardBits()
 		}
-		f.shift = shift
+		n := 1 << bits
+		f.shift = 64 - bits
 		f.shards = make([]shard, n)
 		for i := range f.shards {
 			f.shards[i].memory = f.memory

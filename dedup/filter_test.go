@@ -348,20 +348,24 @@ func TestFilterEviction(t *testing.T) {
 func TestFilterEvictedPointHoldsMark(t *testing.T) {
 	s := &dedup.Memory{}
 	f := &dedup.Filter{Store: s, MaxPending: 4000}
-	for ts := range int64(150) {
-		f.Recover(at(ts + 1))
+	var all []dedup.Mark
+	for i := range int64(300) {
+		all = append(all, at(1000*i+i*i%97)...) // at no regular distance
 	}
-	evicted := int64(f.Stats().Evicted)
+	for i := range all {
+		f.Recover(all[i : i+1])
+	}
+	evicted := f.Stats().Evicted
 	require.NotZero(t, evicted)
-	for ts := evicted + 1; ts <= 150; ts++ { // the table knows these
-		require.NoError(t, f.Done(t.Context(), at(ts)))
+	for i := range all[evicted:] { // the table knows these
+		require.NoError(t, f.Done(t.Context(), all[evicted:][i:i+1]))
 	}
 	require.EqualValues(t, dedup.None, last(t, s, "m"))
-	for ts := int64(1); ts <= evicted; ts++ {
+	for i := range all[:evicted] {
 		require.EqualValues(t, dedup.None, last(t, s, "m"))
-		require.NoError(t, f.Done(t.Context(), at(ts)))
+		require.NoError(t, f.Done(t.Context(), all[i:i+1]))
 	}
-	require.EqualValues(t, 150, last(t, s, "m"))
+	require.Equal(t, all[len(all)-1].Timestamp, last(t, s, "m"))
 }
 
 // A late point that is delivered does not lower a mark that waits for the store.
@@ -418,3 +422,70 @@ type cancelledStore struct{}
 
 func (cancelledStore) Last(ctx context.Context, _ []dedup.Mark) error  { return ctx.Err() }
 func (cancelledStore) Raise(ctx context.Context, _ []dedup.Mark) error { return ctx.Err() }
+
+// A call about many metrics asks the store once and raises their marks at once, however it is cut up.
+func TestFilterLargeCalls(t *testing.T) {
+	for name, pending := range map[string]int64{"one shard": 1 << 19, "several": 0} {
+		s := &slowStore{}
+		f := &dedup.Filter{Store: s, MaxPending: pending}
+		pts := batches(2000, 2000)[0]
+		for i := range pts {
+			pts[i].Timestamp = int64(i + 1)
+		}
+		out := make([]dedup.Verdict, len(pts))
+		require.NoError(t, f.Judge(t.Context(), pts, out), name)
+		require.Equal(t, 1, s.lasts)
+		f.Kept(pts)
+		require.EqualValues(t, len(pts), f.Stats().Pending)
+		require.NoError(t, f.Done(t.Context(), pts))
+		require.Len(t, s.raises, 1)
+		require.Len(t, s.raises[0], len(pts))
+		for _, m := range pts {
+			require.Equal(t, m.Timestamp, last(t, s, string(m.Metric)))
+		}
+	}
+}
+
+// What comes at regular intervals takes no more room the more of it is pending.
+func TestFilterPendingAtIntervals(t *testing.T) {
+	f := &dedup.Filter{MaxPending: 4000}
+	r := dedup.Reservation{Filter: f}
+	out := make([]dedup.Verdict, 1)
+	const points = 10_000
+	for i := range int64(points) {
+		require.NoError(t, r.Judge(t.Context(), at(60_000*i), out))
+		require.Equal(t, 1, r.Kept())
+	}
+	st := f.Stats()
+	require.EqualValues(t, points, st.Pending)
+	require.Zero(t, st.Evicted)
+	require.Less(t, st.Bytes, int64(300))
+	require.Equal(t, "duplicate,new", judge(t, f, at(60_000*77, 60_000*77+1)...), "one between two others is not known")
+	f.Release(at(60_000*77 + 1))
+	for i := range int64(points) {
+		require.NoError(t, f.Done(t.Context(), at(60_000*i)))
+		require.EqualValues(t, 60_000*i, last(t, f.Store, "m"))
+	}
+	require.Zero(t, f.Stats().Pending)
+}
+
+// Two filters may judge by one Memory: each sees the marks that the other raises.
+func TestFiltersShareAMemory(t *testing.T) {
+	s := &dedup.Memory{}
+	a, b := &dedup.Filter{Store: s}, &dedup.Filter{Store: s}
+	for i := range int64(10) {
+		f, other := a, b
+		if i%2 == 1 {
+			f, other = b, a
+		}
+		p := at(100 * (i + 1))
+		require.Equal(t, "new", judge(t, f, p...))
+		f.Kept(p)
+		require.NoError(t, f.Done(t.Context(), p))
+		require.Equal(t, "late,duplicate,late", judge(t, other, at(p[0].Timestamp-1, p[0].Timestamp, p[0].Timestamp-50)...))
+	}
+	require.NoError(t, s.Set(t.Context(), mark("m", 5000, 1)))
+	require.Equal(t, "late", judge(t, a, at(4000)...))
+	require.NoError(t, s.Remove(t.Context(), []byte("m")))
+	require.Equal(t, "new", judge(t, a, at(4500)...))
+}

@@ -133,6 +133,10 @@ func (f *Filter) judgeOne(sh *shard, m *memoryShard, s *scratch, pts []Mark, p i
 	}
 	s.slot[p] = sl
 	e := &sl.val
+	if ts > e.newest && e.seen == m.edits {
+		sh.append(sl, span{first: ts, n: 1, by: s.call, state: reserved, need: sh.required})
+		return New
+	}
 	at, found := e.find(ts)
 	if found {
 		if v := e.view()[at].known(s.call); v != twin {
@@ -145,13 +149,16 @@ func (f *Filter) judgeOne(sh *shard, m *memoryShard, s *scratch, pts []Mark, p i
 	if k >= 0 {
 		mark = m.t.at(k).val.ts
 	}
+	if mark <= limit {
+		e.seen, e.newest = m.edits, max(e.newest, mark)
+	}
 	if sh.unraised > 0 {
 		due = e.due
 	}
 	v := f.verdict(ts, f.later(mark, due, limit))
 	switch {
 	case v == New:
-		sh.add(sl, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
+		sh.add(sl, at, span{first: ts, n: 1, by: s.call, state: reserved, need: sh.required})
 	case k >= 0: // where it is New its delivery will do that
 		m.touch(k)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/maphash"
 	"math"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -25,8 +26,8 @@ const (
 // The zero value is ready for use. Fields are read at the first call and must
 // not change afterwards. Memory must not be copied.
 //
-// The table is sharded by name from 1,025 metrics up: least recently used is
-// then meant within the shard that needs room. Last and Raise of a known metric
+// On more than two cores the table is sharded by name from 1,025 metrics up: least
+// recently used is then meant within the shard that needs room. Last and Raise of a known metric
 // allocate nothing. Neither ever fails.
 type Memory struct {
 	// MaxMetrics bounds the number of metrics; 0 means DefaultMaxMetrics.
@@ -37,7 +38,8 @@ type Memory struct {
 
 	once    sync.Once
 	seed    maphash.Seed
-	shift   uint // hash >> shift is the shard
+	filters atomic.Int32 // how many judge by it
+	shift   uint         // hash >> shift is the shard
 	shards  []memoryShard
 	metrics atomic.Int64
 	bytes   atomic.Int64
@@ -58,7 +60,9 @@ type memoryShard struct {
 	oldest int32
 
 	touched uint64   // nobody reads it
-	_       [16]byte // keeps neighbours' locks off this cache line
+	edits   uint32   // changes with each change of a mark that is not the only Filter's own; never 0
+	shared  bool     // there are several Filters
+	_       [11]byte // keeps neighbours' locks off this cache line
 }
 
 // memoryMark is a mark in the list by last use; the links are slots plus one.
@@ -80,21 +84,35 @@ func (s *Memory) init() {
 		if s.MaxBytes <= 0 {
 			s.MaxBytes = DefaultMaxBytes
 		}
-		n := 1
-		s.shift = 64
+		bits := uint(0)
 		if s.MaxMetrics > 1024 {
-			n, s.shift = maxShards, 64-maxShardsBits
+			bits = shardBits()
 		}
-		s.shards = make([]memoryShard, n)
+		s.shift = 64 - bits
+		s.shards = make([]memoryShard, 1<<bits)
+		for i := range s.shards {
+			s.shards[i].edits = 1
+		}
 	})
 }
 
-// maxShards is the number of shards of a table that is large enough to have
-// several.
 const (
 	maxShardsBits = 3
 	maxShards     = 1 << maxShardsBits
 )
+
+// shardBits is the logarithm of the number of shards of a table that is large
+// enough to have several. Few cores seldom meet at a lock, and what one shard
+// holds lies in the order in which it came.
+func shardBits() uint {
+	switch n := runtime.GOMAXPROCS(0); {
+	case n <= 2:
+		return 0
+	case n <= 4:
+		return 2
+	}
+	return maxShardsBits
+}
 
 // Last implements Store.
 func (s *Memory) Last(_ context.Context, m []Mark) error {
@@ -116,6 +134,7 @@ func (s *Memory) Raise(_ context.Context, m []Mark) error {
 	for i := range m {
 		h := hashName(s.seed, m[i].Metric)
 		sh = s.hold(sh, h)
+		sh.edited()
 		if k := sh.t.find(h, m[i].Metric); k >= 0 {
 			sh.touch(k)
 			sh.raise(k, m[i].Timestamp, m[i].Value)
@@ -128,10 +147,30 @@ func (s *Memory) Raise(_ context.Context, m []Mark) error {
 	return nil
 }
 
+// join is called by each Filter that is to judge by s.
+func (s *Memory) join() {
+	s.init()
+	if s.filters.Add(1) == 1 {
+		return
+	}
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.shared = true
+		sh.mu.Unlock()
+	}
+}
+
+// edited is called before a mark changes of which a Filter does not know.
+func (sh *memoryShard) edited() { sh.edits = max(sh.edits+1, 1) }
+
 // raiseFor raises the mark of a filter's metric in a shard that is held, and makes
 // it the newest.
 func (sh *memoryShard) raiseFor(s *Memory, sl *metric, ts int64, value float64) {
 	k := sh.slotOf(sl)
+	if sh.shared {
+		sh.edited()
+	}
 	if k < 0 {
 		k = s.add(sh, sl.hash, sl.name)
 		sl.val.mark = k + 1
@@ -257,6 +296,7 @@ func (s *Memory) Set(_ context.Context, m Mark) error {
 	h := hashName(s.seed, m.Metric)
 	sh := s.hold(nil, h)
 	defer sh.unlock()
+	sh.edited()
 	k := sh.t.find(h, m.Metric)
 	switch {
 	case k >= 0 && m.Timestamp == None:

@@ -1,6 +1,9 @@
 package dedup
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // state is where a point stands between the door and its delivery.
 type state uint8
@@ -12,104 +15,220 @@ const (
 	passed                 // delivered, and the mark has passed it; only its Kept is missing
 )
 
-// point fills 16 bytes. A reservation lasts until Kept or Release, whatever Done
-// or Recover make of the point's state meanwhile, and keeps the point here. The
-// value of one that an older one holds back is in shard.values.
-type point struct {
-	ts    int64
+// span is a run of a metric's points at equal distances of which the same is
+// known: what comes every minute takes one, however much of it is pending. A
+// point is a span of one. A reservation lasts until Kept or Release, whatever
+// Done or Recover make of the point's state meanwhile; a point that has one is a
+// span of its own, and stays.
+type span struct {
+	first int64  // timestamp of the oldest
+	step  uint32 // milliseconds from one to the next; of a span of one, anything
+	n     uint32
 	by    uint32 // the Judge call whose reservation of it has not ended; 0: none
 	state state
-	need  uint8 // calls of Done still to come; 0 where it is delivered or passed
+	need  uint8 // calls of Done still to come for each; 0 where it is delivered or passed
+}
+
+// last is the timestamp of the newest.
+func (q *span) last() int64 { return q.first + int64(q.step)*int64(q.n-1) }
+
+// has tells that one of the points is at ts.
+func (q *span) has(ts int64) bool {
+	d := ts - q.first
+	return d == 0 || d > 0 && q.n > 1 && d <= int64(q.step)*int64(q.n-1) && d%int64(q.step) == 0
+}
+
+// cut takes off the oldest k points, of more than k.
+func (q *span) cut(k uint32) {
+	q.first += int64(q.step) * int64(k)
+	q.n -= k
+}
+
+// follows tells that q, the next of the metric's points, can be one span with p.
+func (q *span) follows(p *span) bool {
+	if p.state != q.state || p.need != q.need || p.by != 0 || q.by != 0 {
+		return false
+	}
+	d := q.first - p.last()
+	return d <= math.MaxUint32 && (p.n == 1 || d == int64(p.step)) && (q.n == 1 || d == int64(q.step))
 }
 
 // entry is what the filter knows of a metric: its points by timestamp, of which
-// one or two lie in place; once there have been more, all lie in far, whose room
-// is used again. With its name and hash it fills two cache lines, and what Judge
-// needs of a point that is newer than all others is in the first.
+// one or two spans lie in place; if there are more, all lie in far, whose room is
+// used again. With its name and hash it fills two cache lines.
 type entry struct {
-	newest int64 // no point is newer
-	far    []point
-	at     int32 // far's points start here; while far is nil, points in near
-	mark   int32 // the metric's slot in the Memory plus one, if it is there still
-
-	near [2]point
+	newest int64 // no point is newer, and the mark in the Memory was not when seen was noted
+	far    *spans
 	// due is a mark that the store may not have yet: being raised, or waiting
 	// for it because the store was away.
 	due      int64
 	dueValue float64
-	askedBy  uint32 // the Judge call of ask; 0: none
-	ask      int32  // index in that call's question
-	no       int32  // the slot's number
-	queued   bool   // in the shard's list of due marks
-	fresh    bool   // the store was not known to have a mark when the metric came
+	mark     int32 // the metric's slot in the Memory plus one, if it is there still
+	held     int8  // spans in near; inFar: all are in far
+	queued   bool  // in the shard's list of due marks
+	fresh    bool  // the store was not known to have a mark when the metric came
+
+	near    [2]span
+	seen    uint32 // memoryShard.edits when the mark was read
+	askedBy uint32 // the Judge call of ask; 0: none
+	ask     int32  // index in that call's question
+	no      int32  // the slot's number
 }
 
-func (e *entry) view() []point {
-	if e.far != nil {
-		return e.far[e.at:]
+const inFar = -1
+
+// spans is a list that is taken from at its front.
+type spans struct {
+	all []span
+	at  int // where it starts
+}
+
+func (e *entry) view() []span {
+	if e.held == inFar {
+		return e.far.all[e.far.at:]
 	}
-	return e.near[:e.at]
+	return e.near[:e.held]
 }
 
-// find returns the index of ts, or where it would stand. Almost always that is
-// the end: senders are in order.
+func (e *entry) empty() bool { return e.held == 0 }
+
+// find returns the index of the span that has ts, or else of the one before which
+// a span of it would stand, and whether that is so. Almost always it is the end:
+// senders are in order.
 func (e *entry) find(ts int64) (int, bool) {
 	v := e.view()
 	if ts > e.newest {
 		return len(v), false
 	}
-	lo, hi := 0, len(v)
-	for lo < hi {
-		mid := hi - 1
-		if hi != len(v) {
-			mid = int(uint(lo+hi) >> 1)
+	i := len(v) // the spans from i on are newer
+	for lo := 0; lo < i; {
+		mid := i - 1
+		if i != len(v) {
+			mid = int(uint(lo+i) >> 1)
 		}
-		switch {
-		case v[mid].ts == ts:
-			return mid, true
-		case v[mid].ts < ts:
+		if v[mid].first <= ts {
 			lo = mid + 1
-		default:
-			hi = mid
+		} else {
+			i = mid
 		}
 	}
-	return lo, false
-}
-
-// findOldest is find that looks at the oldest point first: delivery is in order,
-// too.
-func (e *entry) findOldest(ts int64) (int, bool) {
-	if v := e.view(); len(v) > 0 && v[0].ts == ts {
-		return 0, true
+	if i > 0 && v[i-1].has(ts) {
+		return i - 1, true
 	}
-	return e.find(ts)
+	return i, false
 }
 
-// insert puts q at index i and returns by how many points the room in far grew.
-func (e *entry) insert(i int, q point) (grown int) {
-	e.newest = max(e.newest, q.ts)
-	if e.far == nil {
-		if e.at < int32(len(e.near)) {
-			copy(e.near[i+1:], e.near[i:e.at])
+// insert puts a point that is not there where find said, and returns by how many
+// spans the room in far grew.
+func (e *entry) insert(i int, q span) (grown int) {
+	e.newest = max(e.newest, q.first)
+	if v := e.view(); i > 0 && v[i-1].n > 1 && q.first < v[i-1].last() {
+		p := &v[i-1]
+		k := uint32((q.first-p.first)/int64(p.step)) + 1
+		rest := *p
+		rest.cut(k)
+		p.n = k
+		grown = e.place(i, rest)
+	}
+	return grown + e.place(i, q)
+}
+
+// place puts a span at an index.
+func (e *entry) place(i int, q span) (grown int) {
+	if e.held != inFar {
+		if int(e.held) < len(e.near) {
+			copy(e.near[i+1:], e.near[i:e.held])
 			e.near[i] = q
-			e.at++
+			e.held++
 			return 0
 		}
-		e.far = append(make([]point, 0, 4), e.near[:]...)
-		e.at, grown = 0, 4
+		if e.far == nil {
+			e.far = &spans{all: make([]span, 0, 4)}
+			grown = cap(e.far.all)
+		}
+		e.far.all, e.far.at = append(e.far.all[:0], e.near[:]...), 0
+		e.held = inFar
 	}
-	if len(e.far) == cap(e.far) && e.at > 0 {
-		e.pack()
+	f := e.far
+	if len(f.all) == cap(f.all) && f.at > 0 {
+		f.pack()
 	}
-	room := cap(e.far)
-	e.far = append(e.far, point{})
-	v := e.view()
-	copy(v[i+1:], v[i:])
-	v[i] = q
-	return grown + cap(e.far) - room
+	room := cap(f.all)
+	f.all = slices.Insert(f.all, f.at+i, q)
+	return grown + cap(f.all) - room
 }
 
-// remove takes out the point at index i.
+// single makes the point at ts a span of its own, given the index of the one that
+// has it, and returns its index and by how many spans the room in far grew.
+func (e *entry) single(i int, ts int64) (at, grown int) {
+	q := &e.view()[i]
+	if q.n == 1 {
+		return i, 0
+	}
+	before := uint32((ts - q.first) / int64(q.step))
+	one, rest := *q, *q
+	one.first, one.n = ts, 1
+	if before == 0 {
+		q.cut(1)
+		return i, e.place(i, one)
+	}
+	q.n = before
+	if after := rest.n - before - 1; after > 0 {
+		rest.cut(before + 1)
+		grown = e.place(i+1, rest)
+	}
+	return i + 1, grown + e.place(i+1, one)
+}
+
+// keepNewest makes the newest point, if it is at ts and reserved by that call, and
+// beside one other span at most, pending: nearly all of them.
+func (e *entry) keepNewest(ts int64, by uint32) bool {
+	if e.held <= 0 {
+		return false
+	}
+	q := &e.near[e.held-1]
+	if q.first != ts || q.by != by || by == 0 || q.state != reserved {
+		return false
+	}
+	q.by, q.state = 0, kept
+	if p := &e.near[0]; e.held == 2 && q.follows(p) {
+		p.step = uint32(q.first - p.last())
+		p.n++
+		e.held = 1
+	}
+	return true
+}
+
+// joinDepth is how far from the newest point spans are joined: further back it
+// would cost more than it saves.
+const joinDepth = 4
+
+// join makes one of the span at an index and those beside it, where they are
+// alike.
+func (e *entry) join(i int) {
+	v := e.view()
+	if len(v)-i > joinDepth {
+		return
+	}
+	if i+1 < len(v) && v[i+1].follows(&v[i]) {
+		e.fold(i)
+		v = e.view()
+	}
+	if i > 0 && v[i].follows(&v[i-1]) {
+		e.fold(i - 1)
+	}
+}
+
+// fold takes the span after the one at an index into that.
+func (e *entry) fold(i int) {
+	v := e.view()
+	p, q := &v[i], &v[i+1]
+	p.step = uint32(q.first - p.last())
+	p.n += q.n
+	e.remove(i + 1)
+}
+
+// remove takes out the span at an index.
 func (e *entry) remove(i int) {
 	if i == 0 {
 		e.trim(1)
@@ -117,59 +236,75 @@ func (e *entry) remove(i int) {
 	}
 	v := e.view()
 	copy(v[i:], v[i+1:])
-	e.shorten()
+	e.shorten(1)
 }
 
-func (e *entry) shorten() {
-	if e.far == nil {
-		e.at--
+// shorten takes out the last k spans.
+func (e *entry) shorten(k int) {
+	if e.held == inFar {
+		e.far.all = e.far.all[:len(e.far.all)-k]
+		e.settleNear()
 		return
 	}
-	e.far = e.far[:len(e.far)-1]
-	if int(e.at) == len(e.far) {
-		e.far, e.at = e.far[:0], 0
-	}
+	e.held -= int8(k)
 }
 
-// trim takes out the first k points. What stays moves only once half the room
-// is free, so that a point costs the same however many there are.
+// trim takes out the first k spans. What stays in far moves only once half the
+// room is free, so that a point costs the same however many there are.
 func (e *entry) trim(k int) {
-	if e.far == nil {
-		copy(e.near[:], e.near[k:e.at])
-		e.at -= int32(k)
+	if e.held != inFar {
+		copy(e.near[:], e.near[k:e.held])
+		e.held -= int8(k)
 		return
 	}
-	e.at += int32(k)
-	if int(e.at)*2 >= len(e.far) {
-		e.pack()
+	f := e.far
+	f.at += k
+	if f.at*2 >= len(f.all) {
+		f.pack()
+	}
+	e.settleNear()
+}
+
+// settleNear brings a last span back from far, whose room stays.
+func (e *entry) settleNear() {
+	if v := e.view(); len(v) <= 1 {
+		e.held = int8(copy(e.near[:], v))
 	}
 }
 
-func (e *entry) pack() {
-	n := copy(e.far, e.far[e.at:])
-	e.far, e.at = e.far[:n], 0
+func (f *spans) pack() {
+	n := copy(f.all, f.all[f.at:])
+	f.all, f.at = f.all[:n], 0
+}
+
+// room is for how many spans far has room.
+func (e *entry) room() int {
+	if e.far == nil {
+		return 0
+	}
+	return cap(e.far.all)
 }
 
 // shrink gives back far's room where less than a quarter is used, and returns
-// by how many points.
+// by how many spans.
 func (e *entry) shrink() int {
-	n, room := len(e.view()), cap(e.far)
-	if e.far == nil || n*4 > room {
-		return 0
-	}
-	e.pack()
-	if n <= len(e.near) {
-		e.at = int32(copy(e.near[:], e.far))
+	v, room := e.view(), e.room()
+	switch {
+	case e.held != inFar:
 		e.far = nil
-		return room
+	case len(v)*4 > room:
+	case len(v) <= len(e.near):
+		e.held = int8(copy(e.near[:], v))
+		e.far = nil
+	default:
+		e.far = &spans{all: append(make([]span, 0, len(v)), v...)}
 	}
-	e.far = append(make([]point, 0, n), e.far...)
-	return room - cap(e.far)
+	return room - e.room()
 }
 
 // pass moves the points whose reservation has not ended to the end of v, as
-// passed, and returns how many others there are.
-func pass(v []point) (rest int) {
+// passed, and returns how many other spans there are.
+func pass(v []span) (rest int) {
 	to := len(v)
 	for i := len(v) - 1; i >= 0; i-- {
 		if v[i].by != 0 {
@@ -182,14 +317,14 @@ func pass(v []point) (rest int) {
 }
 
 // idle tells that the entry holds nothing worth keeping.
-func (e *entry) idle() bool { return len(e.view()) == 0 && e.due == None && !e.queued }
+func (e *entry) idle() bool { return e.empty() && e.due == None && !e.queued }
 
-// evict drops the oldest half, or at least two, of the points without a
-// reservation, calls f for each, and returns how many they were.
-func (e *entry) evict(f func(*point)) (dropped int) {
+// evict drops the oldest half, or at least two, of the spans without a
+// reservation, and calls f for each.
+func (e *entry) evict(f func(*span)) {
 	v := e.view()
 	most := max(2, (len(v)+1)/2)
-	n := 0
+	n, dropped := 0, 0
 	for _, q := range v {
 		if q.by != 0 || dropped == most {
 			v[n] = q
@@ -199,14 +334,11 @@ func (e *entry) evict(f func(*point)) (dropped int) {
 		dropped++
 		f(&q)
 	}
-	for range dropped {
-		e.shorten()
-	}
-	return dropped
+	e.shorten(dropped)
 }
 
-// known is the verdict on a point that equals this one, in the Judge call given.
-func (q *point) known(call uint32) Verdict {
+// known is the verdict on a point of the span, in the Judge call given.
+func (q *span) known(call uint32) Verdict {
 	switch {
 	case q.state == reserved && q.by == call:
 		return twin

@@ -48,6 +48,7 @@ func (f *Filter) Raise(ctx context.Context, m []Mark) error {
 	f.init()
 	s := f.scratch(m)
 	defer f.putScratch(s)
+	took := 0
 	for _, r := range s.runs {
 		sh := &f.shards[r.shard]
 		sh.mu.Lock()
@@ -59,7 +60,7 @@ func (f *Filter) Raise(ctx context.Context, m []Mark) error {
 		if f.memory != nil {
 			sh.raiseDue()
 		} else {
-			sh.takeDue(s, int(r.to-r.from)+maxOverdue/len(f.shards))
+			took = sh.takeRun(s, r, took, maxOverdue/len(f.shards))
 		}
 		sh.mu.Unlock()
 	}
@@ -75,7 +76,7 @@ func (sh *shard) complete(hash uint64, m *Mark) {
 		return
 	}
 	sh.remember(sl, m)
-	sh.add(sl, at, point{ts: m.Timestamp, state: delivered})
+	sh.add(sl, at, span{first: m.Timestamp, n: 1, state: delivered})
 	if sl = sh.find(hash, m.Metric); sl != nil { // it may have been evicted at once
 		sh.advance(sl, nil)
 	}

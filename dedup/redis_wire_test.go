@@ -95,6 +95,7 @@ func FuzzWireReplies(f *testing.F) {
 	})
 }
 
-func TestPointSize(t *testing.T) {
-	require.EqualValues(t, pointBytes, unsafe.Sizeof(point{}))
+func TestSizes(t *testing.T) {
+	require.EqualValues(t, spanBytes, unsafe.Sizeof(span{}))
+	require.EqualValues(t, 128, unsafe.Sizeof(metric{}), "two cache lines")
 }

@@ -25,8 +25,15 @@ type scratch struct {
 	touched uint64 // nobody reads it
 }
 
-// run is a stretch of scratch.order whose points share a shard.
-type run struct{ shard, from, to int32 }
+// run is a stretch of scratch.order whose points share a shard. last tells that the
+// next one is of another shard.
+type run struct {
+	shard, from, to int32
+	last            bool
+}
+
+// maxRun bounds the points of a run, for the sake of those who wait for its lock.
+const maxRun = 512
 
 // maxScratch bounds the points of a scratch that is kept for later.
 const maxScratch = 1 << 16
@@ -51,9 +58,12 @@ func (f *Filter) scratch(pts []Mark) *scratch {
 	}
 	from := int32(0)
 	for k := range f.shards {
-		if to := from + at[k]; to > from {
-			s.runs = append(s.runs, run{int32(k), from, to})
-			at[k], from = from, to
+		to := from + at[k]
+		at[k] = from
+		for from < to {
+			end := min(from+maxRun, to)
+			s.runs = append(s.runs, run{int32(k), from, end, end == to})
+			from = end
 		}
 	}
 	for i, h := range s.hash {

@@ -42,11 +42,11 @@ type valueKey struct {
 	ts   int64
 }
 
-// What the table takes, roughly: a metric besides its name, a point in far, a
+// What the table takes, roughly: a metric besides its name, a span in far, a
 // metric in owed, and a value.
 const (
 	entryBytes = 176
-	pointBytes = 16
+	spanBytes  = 24
 	owedBytes  = 32
 	valueBytes = 64
 )
@@ -91,17 +91,41 @@ func (sh *shard) createFor(m *memoryShard, hash uint64, name []byte) *metric {
 	return sl
 }
 
-// add puts a point that is not there at index at of the slot's points. A point
+// add puts a point that is not there at index at of the slot's spans. A point
 // that is reserved pins the slot.
-func (sh *shard) add(sl *metric, at int, q point) {
+func (sh *shard) add(sl *metric, at int, q span) {
 	grown := sl.val.insert(at, q)
 	sh.count(q.state, 1)
+	if q.by == 0 {
+		sl.val.join(at)
+	}
 	if grown > 0 {
-		sh.bytes += int64(grown) * pointBytes
+		sh.bytes += int64(grown) * spanBytes
 		if sh.bytes > sh.budget {
 			sh.makeRoom()
 		}
 	}
+}
+
+// append is add for a reserved point that is newer than all others.
+func (sh *shard) append(sl *metric, q span) {
+	e := &sl.val
+	if uint(e.held) >= uint(len(e.near)) {
+		sh.add(sl, len(e.view()), q)
+		return
+	}
+	e.near[e.held] = q
+	e.held++
+	e.newest = q.first
+	sh.reserved++
+}
+
+// single makes the point at ts a span of its own, given the index of its span, and
+// returns its index and itself.
+func (sh *shard) single(sl *metric, at int, ts int64) (int, *span) {
+	at, grown := sl.val.single(at, ts)
+	sh.bytes += int64(grown) * spanBytes
+	return at, &sl.val.view()[at]
 }
 
 // count keeps the gauges.
@@ -134,7 +158,7 @@ func (sh *shard) claim(s *scratch, pts []Mark, p int32) Verdict {
 		s.markDue = append(s.markDue, e.due)
 	}
 	s.ask[p], s.slot[p] = e.ask, sl
-	sh.add(sl, at, point{ts: ts, by: s.call, state: reserved, need: sh.required})
+	sh.add(sl, at, span{first: ts, n: 1, by: s.call, state: reserved, need: sh.required})
 	return New
 }
 
@@ -142,18 +166,25 @@ func (sh *shard) claim(s *scratch, pts []Mark, p int32) Verdict {
 // pending, unless it has been delivered.
 func (sh *shard) keep(sl *metric, ts int64, by uint32) {
 	e := &sl.val
+	if e.keepNewest(ts, by) {
+		sh.reserved--
+		sh.pending++
+		sh.ended = true
+		return
+	}
 	at, found := e.find(ts)
 	if !found {
 		return
 	}
 	q := &e.view()[at]
-	if by != 0 && q.by != by {
+	if q.by == 0 || by != 0 && q.by != by {
 		return
 	}
 	q.by = 0
 	switch q.state {
 	case reserved:
 		sh.move(q, kept)
+		e.join(at)
 	case passed:
 		e.remove(at)
 		sh.rest(sl)
@@ -165,10 +196,10 @@ func (sh *shard) recovered(sl *metric, ts int64) {
 	e := &sl.val
 	at, found := e.find(ts)
 	if !found {
-		sh.add(sl, at, point{ts: ts, state: kept, need: 1})
+		sh.add(sl, at, span{first: ts, n: 1, state: kept, need: 1})
 		return
 	}
-	q := &e.view()[at]
+	at, q := sh.single(sl, at, ts)
 	if q.need == math.MaxUint8 {
 		sh.owe(sl.hash, 1)
 	} else {
@@ -177,10 +208,14 @@ func (sh *shard) recovered(sl *metric, ts int64) {
 	if q.state != kept {
 		sh.move(q, kept)
 	}
+	e.join(at)
+	if sh.bytes > sh.budget {
+		sh.makeRoom()
+	}
 }
 
-// move changes a point's state.
-func (sh *shard) move(q *point, to state) {
+// move changes the state of a point that is a span of its own.
+func (sh *shard) move(q *span, to state) {
 	sh.count(q.state, -1)
 	sh.count(to, 1)
 	sh.ended = sh.ended || q.state == reserved
@@ -224,28 +259,58 @@ func (sh *shard) release(sl *metric, ts int64, by uint32) {
 // done notes that a point was delivered once. A call too many is that of an
 // evicted point, or of one that was never judged. Without a slot the metric has none.
 func (sh *shard) done(sl *metric, hash uint64, m *Mark) {
-	if sl != nil {
-		e := &sl.val
-		if at, found := e.findOldest(m.Timestamp); found && e.view()[at].need > 0 {
-			sh.doneOnce(sl, &e.view()[at], m)
-			return
-		}
-	}
-	sh.pay(hash, sl, 1)
-}
-
-// doneOnce is done for a point q that waits for it.
-func (sh *shard) doneOnce(sl *metric, q *point, m *Mark) {
-	if q.need--; q.need == 0 {
-		sh.move(q, delivered)
-		sh.advance(sl, m)
-		sh.rest(sl)
-	} else if q.by != 0 { // a Release may end what it waits for
-		sh.remember(sl, m)
+	if sl == nil || !sh.doneFirst(sl, m) && !sh.doneOnce(sl, m) {
+		sh.pay(hash, sl, 1)
 	}
 	if sh.bytes > sh.budget {
 		sh.makeRoom()
 	}
+}
+
+// doneFirst is doneOnce for a point that is the metric's oldest, waits for this call alone
+// and holds back no other that is delivered: nearly all of them.
+func (sh *shard) doneFirst(sl *metric, m *Mark) bool {
+	e := &sl.val
+	v := e.view()
+	if len(v) == 0 || len(sh.values) > 0 || sh.owes(sl.hash) {
+		return false
+	}
+	switch q := &v[0]; {
+	case q.first != m.Timestamp || q.state != kept || q.need != 1 || q.by != 0:
+		return false
+	case q.n > 1:
+		q.cut(1)
+	case len(v) > 1 && v[1].state >= delivered:
+		return false
+	default:
+		e.trim(1)
+	}
+	sh.pending--
+	sh.rise(sl, m.Timestamp, m.Value)
+	sh.rest(sl)
+	return true
+}
+
+// doneOnce is done for a point that waits for it. It is false where there is none.
+func (sh *shard) doneOnce(sl *metric, m *Mark) bool {
+	e := &sl.val
+	at, found := e.find(m.Timestamp)
+	if !found || e.view()[at].need == 0 {
+		return false
+	}
+	at, q := sh.single(sl, at, m.Timestamp)
+	if q.need--; q.need == 0 {
+		sh.move(q, delivered)
+		e.join(at)
+		sh.advance(sl, m)
+		sh.rest(sl)
+		return true
+	}
+	if q.by != 0 { // a Release may end what it waits for
+		sh.remember(sl, m)
+	}
+	e.join(at)
+	return true
 }
 
 // advance takes the delivered points that nothing older holds back off the front
@@ -254,13 +319,13 @@ func (sh *shard) doneOnce(sl *metric, q *point, m *Mark) {
 // was delivered just now; the values of others are remembered.
 func (sh *shard) advance(sl *metric, done *Mark) {
 	e := &sl.val
-	n, k, open := 0, 0, 0
+	n, k, open := int64(0), 0, 0
 	top, value := int64(None), 0.0
 	if v := e.view(); !sh.owes(sl.hash) {
 		for ; k < len(v) && v[k].state >= delivered; k++ {
 			if v[k].state == delivered {
-				top, value = v[k].ts, sh.forget(sl, v[k].ts)
-				n++
+				top, value = v[k].last(), sh.forgetAll(sl, &v[k])
+				n += int64(v[k].n)
 			}
 			if v[k].by != 0 {
 				open++
@@ -278,20 +343,9 @@ func (sh *shard) advance(sl *metric, done *Mark) {
 	if n == 0 {
 		return
 	}
-	sh.count(delivered, -int64(n))
+	sh.count(delivered, -n)
 	e.trim(k)
-	if sh.marks != nil {
-		sh.marks.raiseFor(sh.memory, sl, top, value)
-		return
-	}
-	if top <= e.due {
-		return
-	}
-	if e.due == None {
-		sh.unraised++
-	}
-	e.due, e.dueValue = top, value
-	sh.enqueue(sl)
+	sh.rise(sl, top, value)
 }
 
 // remember keeps the value of a point of slot i until its mark can rise.
@@ -319,59 +373,15 @@ func (sh *shard) forget(sl *metric, ts int64) float64 {
 	return v
 }
 
-// enqueue notes that somebody has to raise the slot's due mark.
-func (sh *shard) enqueue(sl *metric) {
-	if e := &sl.val; !e.queued {
-		e.queued = true
-		sh.due = append(sh.due, sl)
+// forgetAll is forget for all points of a span. It returns the newest one's value.
+func (sh *shard) forgetAll(sl *metric, q *span) (value float64) {
+	if len(sh.values) == 0 {
+		return math.NaN()
 	}
-}
-
-// raiseDue raises every due mark of the shard at once, in a store that can.
-func (sh *shard) raiseDue() {
-	var held *memoryShard
-	for _, sl := range sh.due {
-		held = sh.memory.hold(held, sl.hash)
-		held.raiseFor(sh.memory, sl, sl.val.due, sl.val.dueValue)
-		sl.val.due, sl.val.queued = None, false
-		sh.unraised--
-		sh.rest(sl)
+	for k := range q.n {
+		value = sh.forget(sl, q.first+int64(q.step)*int64(k))
 	}
-	held.unlock()
-	sh.due = sh.due[:0]
-}
-
-// takeDue moves up to most due marks, the newest entries of the list first,
-// into the question.
-func (sh *shard) takeDue(s *scratch, most int) {
-	for len(sh.due) > 0 && most > 0 {
-		k := len(sh.due) - 1
-		sl := sh.due[k]
-		sh.due = sh.due[:k]
-		most--
-		sl.val.queued = false
-		if sl.val.due == None {
-			continue
-		}
-		s.marks = append(s.marks, Mark{asBytes(sl.name), sl.val.due, sl.val.dueValue})
-		s.markHash = append(s.markHash, sl.hash)
-		s.markSlot = append(s.markSlot, sl)
-	}
-}
-
-// settle ends the raising of m by its slot: the mark is in the store, or else
-// somebody has to try again. The slot may belong to another metric by now.
-func (sh *shard) settle(sl *metric, m *Mark, ok bool) {
-	if sl.name != asString(m.Metric) || sl.val.due == None {
-		return
-	}
-	switch {
-	case !ok:
-		sh.enqueue(sl)
-	case sl.val.due <= m.Timestamp:
-		sl.val.due = None
-		sh.unraised--
-	}
+	return value
 }
 
 // wake tells those who wait that a reservation ended.

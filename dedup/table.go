@@ -11,8 +11,9 @@ import (
 type table[T any] struct {
 	cells  []cell // a power of two of them, or none
 	chunks []*[chunkSlots]slot[T]
-	used   int32 // slots that have been given out, those in free included
-	free   []int32
+	used   int32   // slots that have been given out, those in free included
+	free   []int32 // in the order in which they became free, from freed on
+	freed  int
 	n      int
 }
 
@@ -91,9 +92,9 @@ func (t *table[T]) insert(hash uint64, name string) int32 {
 		t.grow()
 	}
 	var i int32
-	if k := len(t.free); k > 0 {
-		i = t.free[k-1]
-		t.free = t.free[:k-1]
+	if t.freed < len(t.free) { // first in, first out: what comes in the same order again gets neighbouring slots
+		i = t.free[t.freed]
+		t.freed++
 	} else {
 		if i = t.used; i%chunkSlots == 0 {
 			t.chunks = append(t.chunks, new([chunkSlots]slot[T]))
@@ -143,6 +144,9 @@ func (t *table[T]) remove(i int32) {
 	}
 	t.cells[gap] = cell{}
 	*t.at(i) = slot[T]{}
+	if t.freed > 0 && len(t.free) == cap(t.free) && t.freed*2 >= len(t.free) {
+		t.free, t.freed = t.free[:copy(t.free, t.free[t.freed:])], 0
+	}
 	t.free = append(t.free, i)
 	t.n--
 }

@@ -13,20 +13,22 @@ func (sh *shard) warm(s *scratch, order []int32, m *memoryShard, oldest bool) {
 		return
 	}
 	sum := uint64(0) // or the compiler would leave out the reads
-	for _, p := range order {
-		sum += uint64(sh.t.home(s.hash[p]).tag)
-	}
-	for _, p := range order {
-		s.slot[p] = nil
-		if i := sh.t.guess(s.hash[p]); i >= 0 {
-			sl := sh.t.at(i)
-			s.slot[p] = sl
-			sum += sl.hash
+	if !sh.inTurn(s, order) {
+		for _, p := range order {
+			sum += uint64(sh.t.home(s.hash[p]).tag)
+		}
+		for _, p := range order {
+			s.slot[p] = nil
+			if i := sh.t.guess(s.hash[p]); i >= 0 {
+				sl := sh.t.at(i)
+				s.slot[p] = sl
+				sum += sl.hash
+			}
 		}
 	}
 	for _, p := range order {
 		if sl := s.slot[p]; sl != nil {
-			sum += ahead(sl, m, oldest)
+			sum += sh.ahead(sl, m, oldest)
 		} else {
 			sum += m.ahead(s.hash[p])
 		}
@@ -37,19 +39,47 @@ func (sh *shard) warm(s *scratch, order []int32, m *memoryShard, oldest bool) {
 	}
 }
 
+// inTurn finds the slots of a run whose metrics came in this order when their slots
+// were given out, as those of an agent do every minute: one slot follows the other.
+// It gives up, and is false, where they are out of turn too often.
+func (sh *shard) inTurn(s *scratch, order []int32) bool {
+	next, misses := sh.t.used, 2+len(order)/8
+	for _, p := range order {
+		hash := s.hash[p]
+		if next < sh.t.used {
+			if sl := sh.t.at(next); sl.hash == hash {
+				s.slot[p] = sl
+				next++
+				continue
+			}
+		}
+		if misses--; misses < 0 {
+			return false
+		}
+		s.slot[p] = nil
+		if i := sh.t.guess(hash); i >= 0 {
+			s.slot[p] = sh.t.at(i)
+			next = i + 1
+		}
+	}
+	return true
+}
+
 // ahead reads what a slot leads to: name, points and mark.
-func ahead(sl *metric, m *memoryShard, oldest bool) (sum uint64) {
+func (sh *shard) ahead(sl *metric, m *memoryShard, oldest bool) (sum uint64) {
 	if n := len(sl.name); n > 0 {
 		sum = uint64(sl.name[0]) + uint64(sl.name[n-1])
 	}
 	e := &sl.val
-	if k := len(e.far); k > 0 {
-		if k--; oldest {
-			k = int(e.at)
-		}
-		sum += uint64(e.far[k].state)
-	} else {
-		sum += uint64(e.near[0].state)
+	sum += uint64(e.near[0].state)
+	if e.held == inFar {
+		sum += uint64(e.far.at)
+	}
+	if oldest && e.fresh { // the slot is about to be freed
+		sum += uint64(sh.t.home(sl.hash).tag)
+	}
+	if m != nil && !oldest && e.seen == m.edits {
+		return sum // nobody will ask
 	}
 	if e.mark == 0 || m == nil {
 		return sum + m.ahead(sl.hash)
