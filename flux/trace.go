@@ -52,6 +52,8 @@ type tracer struct {
 	cells  []traceCell  // a power of two of them, twice as many as places or more; found by linear probing
 	hand   int          // the place to look at next for a newcomer
 
+	touched uint32 // nobody reads it
+
 	names   sync.Mutex
 	reasons []string // that a place names by their index
 }
@@ -76,25 +78,30 @@ func newTracer(now func() time.Time) *tracer {
 	return &tracer{seed: maphash.MakeSeed(), now: now, most: TraceMetrics, cells: make([]traceCell, 1024), reasons: []string{"other"}}
 }
 
-// place returns the metric's place, taking one where it has none.
-func (t *tracer) place(h traceHash, received bool) *tracePlace {
-	i := t.find(h)
-	if i < 0 {
-		return &t.places[t.take(h)]
+// place returns which place is the metric's, taking one where it has none. It looks at guess first.
+func (t *tracer) place(h traceHash, guess int, received bool) int {
+	i := guess
+	if uint(i) >= uint(len(t.places)) || !t.places[i].is(h) {
+		if i = t.find(h); i < 0 {
+			return t.take(h)
+		}
 	}
 	p := &t.places[i]
 	p.heard = p.heard || received
-	return p
+	return i
 }
 
-// find returns which place is the metric's, or -1. That of another is, to nobody's harm, where 48 bits of the hash agree.
+// is reports whether the place is that of a metric, or to nobody's harm of another, where 48 bits of the hash agree.
+func (p *tracePlace) is(h traceHash) bool { return p.tag == h.tag && p.rest == h.rest }
+
+// find returns which place is the metric's, or -1.
 func (t *tracer) find(h traceHash) int {
 	mask := uint32(len(t.cells) - 1)
 	for at := h.tag & mask; ; at = (at + 1) & mask {
 		switch c := t.cells[at]; {
 		case c.place == 0:
 			return -1
-		case c.tag == h.tag && t.places[c.place-1].rest == h.rest:
+		case c.tag == h.tag && t.places[c.place-1].is(h):
 			return int(c.place - 1)
 		}
 	}
@@ -110,6 +117,7 @@ func (t *tracer) take(h traceHash) int {
 		}
 	} else {
 		i = t.turn()
+		t.touched += t.home(t.places[t.hand].tag).tag // likely the next to go
 		t.forget(i)
 	}
 	t.places[i] = tracePlace{tag: h.tag, rest: h.rest}
@@ -161,7 +169,9 @@ func (t *tracer) turn() int {
 	heard, pending := -1, t.hand
 	for range turnMost {
 		i := t.hand
-		t.hand = (t.hand + 1) % len(t.places)
+		if t.hand++; t.hand == len(t.places) {
+			t.hand = 0
+		}
 		p := &t.places[i]
 		switch {
 		case p.pending() > 0:
@@ -199,21 +209,36 @@ func (t *tracer) hash(name []byte) traceHash {
 }
 
 // update hands the place of each point's metric to f, with the index of the point. The points were received, or else are
-// being settled.
+// being settled. Metrics that come in the order in which they once got their places are found without a search.
 func (t *tracer) update(pts []graphite.Point, received bool, f func(p *tracePlace, i int)) {
 	var run [traceRun]traceHash
+	at := -1
 	for from := 0; from < len(pts); from += traceRun {
 		n := min(len(pts)-from, traceRun)
 		for k := range n {
 			run[k] = t.hash(pts[from+k].Name)
 		}
 		t.mu.Lock()
+		if i := at + 1; i >= len(t.places) || !t.places[i].is(run[0]) {
+			t.warm(run[:n])
+		}
 		for k := range n {
-			f(t.place(run[k], received), from+k)
+			at = t.place(run[k], at+1, received)
+			f(&t.places[at], from+k)
 		}
 		t.mu.Unlock()
 	}
 }
+
+// warm reads where the search for each starts, so that the cache misses overlap.
+func (t *tracer) warm(run []traceHash) {
+	for _, h := range run {
+		t.touched += t.home(h.tag).tag
+	}
+}
+
+// home is the cell where the search for a metric starts.
+func (t *tracer) home(tag uint32) *traceCell { return &t.cells[tag&uint32(len(t.cells)-1)] }
 
 // judged is told of points and their verdicts. Those without one were refused by err.
 func (t *tracer) judged(pts []graphite.Point, out []Verdict, err error) {
