@@ -50,6 +50,8 @@ type tracer struct {
 	most   int          // places
 	places []tracePlace // without pointers, so that the garbage collector passes it over
 	cells  []traceCell  // a power of two of them, twice as many as places or more; found by linear probing
+	heard  placeSet     // places whose metrics were received again since the hand passed
+	waits  placeSet     // places whose metrics have points pending
 	hand   int          // the place to look at next for a newcomer
 
 	touched uint32 // nobody reads it
@@ -71,121 +73,20 @@ type tracePlace struct {
 	tag                                 uint32 // the lower half of the hash, which says where the cell is
 	rest                                uint16 // more of the hash
 	reason                              uint8  // index of tracer.reasons
-	heard                               bool   // received again since the hand passed
 }
+
+// placeSet is a set of places, a bit each.
+type placeSet []uint64
+
+func (s placeSet) add(i int)    { s[i>>6] |= 1 << (i & 63) }
+func (s placeSet) remove(i int) { s[i>>6] &^= 1 << (i & 63) }
 
 func newTracer(now func() time.Time) *tracer {
-	return &tracer{seed: maphash.MakeSeed(), now: now, most: TraceMetrics, cells: make([]traceCell, 1024), reasons: []string{"other"}}
-}
-
-// place returns which place is the metric's, taking one where it has none. It looks at guess first.
-func (t *tracer) place(h traceHash, guess int, received bool) int {
-	i := guess
-	if uint(i) >= uint(len(t.places)) || !t.places[i].is(h) {
-		if i = t.find(h); i < 0 {
-			return t.take(h)
-		}
+	const words = (TraceMetrics + 63) / 64
+	return &tracer{
+		seed: maphash.MakeSeed(), now: now, most: TraceMetrics, cells: make([]traceCell, 1024), reasons: []string{"other"},
+		heard: make(placeSet, words), waits: make(placeSet, words),
 	}
-	p := &t.places[i]
-	p.heard = p.heard || received
-	return i
-}
-
-// is reports whether the place is that of a metric, or to nobody's harm of another, where 48 bits of the hash agree.
-func (p *tracePlace) is(h traceHash) bool { return p.tag == h.tag && p.rest == h.rest }
-
-// find returns which place is the metric's, or -1.
-func (t *tracer) find(h traceHash) int {
-	mask := uint32(len(t.cells) - 1)
-	for at := h.tag & mask; ; at = (at + 1) & mask {
-		switch c := t.cells[at]; {
-		case c.place == 0:
-			return -1
-		case c.tag == h.tag && t.places[c.place-1].is(h):
-			return int(c.place - 1)
-		}
-	}
-}
-
-// take gives a newcomer a place.
-func (t *tracer) take(h traceHash) int {
-	i := len(t.places)
-	if i < t.most {
-		t.places = append(t.places, tracePlace{})
-		if 2*len(t.places) > len(t.cells) {
-			t.grow()
-		}
-	} else {
-		i = t.turn()
-		t.touched += t.home(t.places[t.hand].tag).tag // likely the next to go
-		t.forget(i)
-	}
-	t.places[i] = tracePlace{tag: h.tag, rest: h.rest}
-	t.point(traceCell{h.tag, uint32(i + 1)})
-	return i
-}
-
-func (t *tracer) grow() {
-	old := t.cells
-	t.cells = make([]traceCell, 2*len(old))
-	for _, c := range old {
-		if c.place != 0 {
-			t.point(c)
-		}
-	}
-}
-
-func (t *tracer) point(c traceCell) {
-	mask := uint32(len(t.cells) - 1)
-	at := c.tag & mask
-	for t.cells[at].place != 0 {
-		at = (at + 1) & mask
-	}
-	t.cells[at] = c
-}
-
-// forget empties the cell of a place, and closes the gap that this leaves among those after it.
-func (t *tracer) forget(i int) {
-	mask := uint32(len(t.cells) - 1)
-	gap := t.places[i].tag & mask
-	for t.cells[gap].place != uint32(i+1) {
-		gap = (gap + 1) & mask
-	}
-	for at := (gap + 1) & mask; t.cells[at].place != 0; at = (at + 1) & mask {
-		if home := t.cells[at].tag & mask; (at-home)&mask >= (at-gap)&mask {
-			t.cells[gap] = t.cells[at]
-			gap = at
-		}
-	}
-	t.cells[gap] = traceCell{}
-}
-
-// turnMost is how many places the hand looks at for a newcomer.
-const turnMost = 16
-
-// turn returns the place that a newcomer gets when all are taken. Rather than one that has points pending it is one that
-// was heard of.
-func (t *tracer) turn() int {
-	heard, pending := -1, t.hand
-	for range turnMost {
-		i := t.hand
-		if t.hand++; t.hand == len(t.places) {
-			t.hand = 0
-		}
-		p := &t.places[i]
-		switch {
-		case p.pending() > 0:
-		case !p.heard:
-			return i
-		case heard < 0:
-			heard = i
-		}
-		p.heard = false
-	}
-	if heard >= 0 {
-		return heard
-	}
-	return pending
 }
 
 // pending is how many points are on their way. It is 0 rather than less for a metric that was forgotten meanwhile.
@@ -208,9 +109,9 @@ func (t *tracer) hash(name []byte) traceHash {
 	return traceHash{tag: uint32(h), rest: uint16(h >> 32)}
 }
 
-// update hands the place of each point's metric to f, with the index of the point. The points were received, or else are
+// update hands the number of the place of each point's metric to f, with the index of the point. The points were received, or else are
 // being settled. Metrics that come in the order in which they once got their places are found without a search.
-func (t *tracer) update(pts []graphite.Point, received bool, f func(p *tracePlace, i int)) {
+func (t *tracer) update(pts []graphite.Point, received bool, f func(at, i int)) {
 	var run [traceRun]traceHash
 	at := -1
 	for from := 0; from < len(pts); from += traceRun {
@@ -224,30 +125,21 @@ func (t *tracer) update(pts []graphite.Point, received bool, f func(p *tracePlac
 		}
 		for k := range n {
 			at = t.place(run[k], at+1, received)
-			f(&t.places[at], from+k)
+			f(at, from+k)
 		}
 		t.mu.Unlock()
 	}
 }
 
-// warm reads where the search for each starts, so that the cache misses overlap.
-func (t *tracer) warm(run []traceHash) {
-	for _, h := range run {
-		t.touched += t.home(h.tag).tag
-	}
-}
-
-// home is the cell where the search for a metric starts.
-func (t *tracer) home(tag uint32) *traceCell { return &t.cells[tag&uint32(len(t.cells)-1)] }
-
 // judged is told of points and their verdicts. Those without one were refused by err.
 func (t *tracer) judged(pts []graphite.Point, out []Verdict, err error) {
 	now := t.seconds()
-	t.update(pts, true, func(p *tracePlace, i int) {
+	t.update(pts, true, func(at, i int) {
+		p := &t.places[at]
 		p.receivedAt, p.receivedTS = now, pts[i].Timestamp
 		switch out[i].Outcome {
 		case Accepted:
-			p.accepted++
+			t.accept(at)
 		case Duplicate:
 			p.duplicate++
 		case Late:
@@ -266,10 +158,11 @@ func (t *tracer) passed(pts []graphite.Point, err error) {
 	if err != nil {
 		reason = t.index(refusal(err))
 	}
-	t.update(pts, true, func(p *tracePlace, i int) {
+	t.update(pts, true, func(at, i int) {
+		p := &t.places[at]
 		p.receivedAt, p.receivedTS = now, pts[i].Timestamp
 		if err == nil {
-			p.accepted++
+			t.accept(at)
 		} else {
 			p.reject(now, reason)
 		}
@@ -279,29 +172,47 @@ func (t *tracer) passed(pts []graphite.Point, err error) {
 // refused is told of a point that was rejected before it could be judged.
 func (t *tracer) refused(name []byte, reason string) {
 	now, why := t.seconds(), t.index(reason)
-	t.update([]graphite.Point{{Name: name}}, true, func(p *tracePlace, _ int) { p.reject(now, why) })
+	t.update([]graphite.Point{{Name: name}}, true, func(at, _ int) { t.places[at].reject(now, why) })
 }
 
 // recovered is told of points that the first destination's spool held at the start.
 func (t *tracer) recovered(pts []graphite.Point, _ []byte) {
-	t.update(pts, true, func(p *tracePlace, _ int) {
-		p.accepted++
-		p.recovered++
+	t.update(pts, true, func(at, _ int) {
+		t.accept(at)
+		t.places[at].recovered++
 	})
 }
 
 // delivered is told of points that the first destination has.
 func (t *tracer) delivered(pts []graphite.Point, _ []byte) {
 	now := t.seconds()
-	t.update(pts, false, func(p *tracePlace, i int) {
+	t.update(pts, false, func(at, i int) {
+		p := &t.places[at]
 		p.delivered++
 		p.deliveredAt, p.deliveredTS = now, pts[i].Timestamp
+		t.settle(at)
 	})
 }
 
 // givenUp is told of points that the first destination will never have.
 func (t *tracer) givenUp(pts []graphite.Point, _ []byte) {
-	t.update(pts, false, func(p *tracePlace, _ int) { p.givenUp++ })
+	t.update(pts, false, func(at, _ int) {
+		t.places[at].givenUp++
+		t.settle(at)
+	})
+}
+
+// accept counts a point that is pending from now on.
+func (t *tracer) accept(at int) {
+	t.places[at].accepted++
+	t.waits.add(at)
+}
+
+// settle is called when a point is no longer pending.
+func (t *tracer) settle(at int) {
+	if t.places[at].pending() == 0 {
+		t.waits.remove(at)
+	}
 }
 
 func (p *tracePlace) reject(now uint32, reason uint8) {
