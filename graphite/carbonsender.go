@@ -76,7 +76,7 @@ func (s *carbonSender) Send(ctx context.Context, b record.Batch) (deliver.Result
 		s.past.fail(time.Now())
 		var res deliver.Result
 		if s.conn != nil {
-			res.Taken = s.enc.index // as far as was written, perhaps
+			res.Taken = s.enc.index() // as far as was written, perhaps
 		}
 		s.drop(ctx.Err() == nil)
 		return res, err

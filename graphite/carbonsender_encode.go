@@ -21,10 +21,9 @@ type encoder struct {
 	frames   pickle.Encoder
 
 	cursor   record.Cursor
-	left     int
-	index    int   // of the next point in the batch
+	total    int   // points of the batch
 	oldest   int64 // points before it are passed over, Unix milliseconds
-	written  int   // points since begin that can be sent, save those found out later
+	written  int   // points since begin that can be sent
 	rejected []deliver.Rejected
 
 	lastTime int64  // of the line before
@@ -35,16 +34,19 @@ type encoder struct {
 }
 
 func (e *encoder) begin(b record.Batch) {
-	e.cursor, e.left, e.index = b.Cursor(), b.Len(), 0
+	e.cursor, e.total = b.Cursor(), b.Len()
 	e.rejected = e.rejected[:0]
 	e.oldest, e.written = math.MinInt64, 0
 }
 
-func (e *encoder) more() bool { return e.left > 0 }
+func (e *encoder) more() bool { return e.cursor.Left() > 0 }
+
+// index is that of the next point in the batch.
+func (e *encoder) index() int { return e.total - e.cursor.Left() }
 
 // appendChunk appends the next points, until the chunk is large enough or the batch ends.
 func (e *encoder) appendChunk(dst []byte) []byte {
-	for e.left > 0 && len(dst) < chunkSize {
+	for e.more() && len(dst) < chunkSize {
 		if e.protocol == Line {
 			dst = e.appendLine(dst)
 		} else {
@@ -54,29 +56,29 @@ func (e *encoder) appendChunk(dst []byte) []byte {
 	return dst
 }
 
-// next fills in p with the next point that has a name which can be sent. ok is false when the batch has ended.
+// next fills in p with the next point whose value can be sent. ok is false when the batch has ended.
 func (e *encoder) next(p *record.Point) (i int, ok bool) {
 	for e.cursor.Next(p) {
-		i = e.index
-		e.index++
-		e.left--
 		if p.Timestamp < e.oldest {
 			continue
 		}
-		r := checkNameBytes(p.Name)
-		if r == 0 && p.Value != p.Value {
-			r = ReasonNaN // carbon would drop it without a word
-		}
-		if r == 0 {
-			e.written++
+		e.written++
+		i = e.index() - 1
+		if p.Value == p.Value {
 			return i, true
+		}
+		r := checkNameBytes(p.Name)
+		if r == 0 {
+			r = ReasonNaN // carbon would drop it without a word
 		}
 		e.reject(i, r, r.Error())
 	}
 	return 0, false
 }
 
+// reject sets aside a point that next has met.
 func (e *encoder) reject(i int, r Reason, detail string) {
+	e.written--
 	e.rejected = append(e.rejected, deliver.Rejected{Index: i, Reason: r.String(), Detail: detail})
 }
 
@@ -84,6 +86,10 @@ func (e *encoder) appendLine(dst []byte) []byte {
 	var p record.Point
 	i, ok := e.next(&p)
 	if !ok {
+		return dst
+	}
+	if r := checkNameBytes(p.Name); r != 0 {
+		e.reject(i, r, r.Error())
 		return dst
 	}
 	start := len(dst)
@@ -104,28 +110,41 @@ func (e *encoder) appendLine(dst []byte) []byte {
 
 // appendFrames appends the next framePoints points.
 func (e *encoder) appendFrames(dst []byte) []byte {
-	e.pts, e.at = e.pts[:0], e.at[:0]
+	if e.pts == nil {
+		e.pts, e.at = make([]pickle.Datapoint, framePoints), make([]int, framePoints)
+	}
 	var p record.Point
-	for len(e.pts) < framePoints {
+	n := 0
+	for ; n < framePoints; n++ {
 		i, ok := e.next(&p)
 		if !ok {
 			break
 		}
-		e.pts = append(e.pts, pickle.Datapoint{Name: p.Name, Timestamp: float64(p.Timestamp) / 1000, Value: p.Value})
-		e.at = append(e.at, i)
+		pt := &e.pts[n] // field by field: a literal would be copied
+		pt.Name, pt.Timestamp, pt.Value = p.Name, float64(p.Timestamp)/1000, p.Value
+		e.at[n] = i
 	}
-	for pts, at := e.pts, e.at; len(pts) > 0; {
+	for pts, at := e.pts[:n], e.at; len(pts) > 0; {
 		out, n, err := e.frames.AppendFrame(dst, pts)
 		dst, pts, at = out, pts[n:], at[n:]
 		if err == nil {
 			continue
 		}
-		reason := ReasonItem
-		if errors.Is(err, pickle.ErrTooLarge) {
-			reason = ReasonTooLong
-		}
-		e.reject(at[0], reason, err.Error())
+		e.refuse(at[0], pts[0].Name, err)
 		pts, at = pts[1:], at[1:]
 	}
 	return dst
+}
+
+// refuse sets aside a point that cannot stand in a frame. The frames' encoder judges names as checkNameBytes does, which
+// is asked here for the reason alone.
+func (e *encoder) refuse(i int, name []byte, err error) {
+	switch r := checkNameBytes(name); {
+	case r != 0:
+		e.reject(i, r, r.Error())
+	case errors.Is(err, pickle.ErrTooLarge):
+		e.reject(i, ReasonTooLong, err.Error())
+	default:
+		e.reject(i, ReasonItem, err.Error())
+	}
 }

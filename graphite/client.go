@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -169,11 +170,15 @@ func (c *Client) Close(ctx context.Context) error {
 
 // view lists the points of a batch with their tags.
 func (c *Client) view(b record.Batch) ([]Point, []byte) {
-	c.pts, c.tags = c.pts[:0], c.tags[:0]
+	n := b.Len()
+	c.pts, c.tags = slices.Grow(c.pts[:0], n)[:n], slices.Grow(c.tags[:0], n)[:n]
 	var p record.Point
-	for cur := b.Cursor(); cur.Next(&p); {
-		c.pts = append(c.pts, Point{Name: p.Name, Timestamp: p.Timestamp, Value: p.Value})
-		c.tags = append(c.tags, p.Tag)
+	cur := b.Cursor()
+	for i := range n {
+		cur.Next(&p)
+		at := &c.pts[i] // field by field: a literal would be copied
+		at.Name, at.Timestamp, at.Value = p.Name, p.Timestamp, p.Value
+		c.tags[i] = p.Tag
 	}
 	return c.pts, c.tags
 }

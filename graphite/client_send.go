@@ -130,8 +130,9 @@ func (c *Client) encode(pts []Point, tags []byte) (*record.Writer, error) {
 		w = new(record.Writer)
 	}
 	w.Reset()
+	var p record.Point
 	for i := range pts {
-		p := record.Point{Name: pts[i].Name, Timestamp: pts[i].Timestamp, Value: pts[i].Value}
+		p.Name, p.Timestamp, p.Value = pts[i].Name, pts[i].Timestamp, pts[i].Value
 		if len(tags) > 0 {
 			p.Tag = tags[i]
 		}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/fluxmetrics/fluxkit/graphite"
 	"github.com/fluxmetrics/fluxkit/graphite/graphitetest"
+	"github.com/fluxmetrics/fluxkit/pickle"
 )
 
 // watched is a client with what it reported.
@@ -231,19 +232,40 @@ func TestClientGivesUpWhatCarbonCannotTake(t *testing.T) {
 		huge := strings.Repeat("x", 2<<20)
 		require.NoError(t, r.SendTagged(limit(t), []graphite.Point{
 			point("", 1), point("good.1", 1), point("a b", 1), point("a\nb", 1), point("a\xff", 1), point("good.2", 2),
-			point("nan", math.NaN()), point(huge, 1), point("good.3", 3),
-		}, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9}))
+			point("nan", math.NaN()), point(huge, 1), point("good.3", 3), point("e f", math.NaN()),
+		}, []byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}))
 		r.flush()
 		require.Equal(t, []string{"good.1 1 2", "good.2 2 6", "good.3 3 9"}, r.delivered)
 		require.Equal(t, 3, s.Received())
-		require.Len(t, r.failed, 6)
+		require.Len(t, r.failed, 7)
+		require.Equal(t, "e f name_space 10", r.failed[6])
 		require.Equal(t, []string{" name_empty 1", "a b name_space 3", "a\nb name_space 4", "a\xff name_utf8 5", "nan nan 7"}, r.failed[:5])
 		require.Regexp(t, "xxxxxxxxxx (too_long|item) 8", r.failed[5])
 		stats := r.Stats()
-		require.EqualValues(t, 2, stats.Rejected["name_space"])
-		require.EqualValues(t, 9, stats.Accepted)
+		require.EqualValues(t, 3, stats.Rejected["name_space"])
+		require.EqualValues(t, 10, stats.Accepted)
 		require.EqualValues(t, 3, stats.Delivered)
 	})
+}
+
+// TestFramesAndLinesJudgeNamesAlike: a client leaves the names in frames to the pickle encoder.
+func TestFramesAndLinesJudgeNamesAlike(t *testing.T) {
+	alike := func(name string) {
+		if (graphite.CheckName(name) == nil) != (pickle.CheckName([]byte(name)) == nil) {
+			t.Fatalf("%q", name)
+		}
+	}
+	alike("")
+	for _, around := range []string{"", "servers.", "servers.web.cpu.user.", "servers.é."} {
+		for r := range rune(0x10ffff) {
+			alike(around + string(r) + around)
+		}
+		for b := range 256 {
+			for c := range 256 {
+				alike(around + string([]byte{byte(b), byte(c)}) + around)
+			}
+		}
+	}
 }
 
 func TestClientOutlastsARefusal(t *testing.T) {

@@ -20,8 +20,9 @@ import (
 // is the price of handing nothing out before the end of the pickle is known.
 // Leaving out memo gets saves 1 ns, the memo 0.5, offsets for error messages 0.7:
 // there is no single thing left. Protocol 0 spends a third of its time on the
-// digits of floats. The encoder spends a quarter each on hashing and checking
-// names, on finding repeated ones, and on copying names.
+// digits of floats. Of the encoder's time a quarter goes into hashing, checking
+// and copying names, a seventh into finding repeated ones, a tenth into writing
+// numbers, and the rest into the loop around that.
 
 func perPoint(b *testing.B, points int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(points), "ns/point")

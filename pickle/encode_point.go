@@ -3,15 +3,17 @@ package pickle
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"slices"
 )
 
-// write is the second pass: it appends the frame that plan has sized.
+// write is the second pass: it appends the frame that plan has sized, with names
+// that come again.
 func (e *Encoder) write(dst []byte, pts []Datapoint, size int) []byte {
 	from := len(dst)
 	dst = slices.Grow(dst, frameHeader+size)
 	b := dst[from : from+frameHeader+size]
-	at := frameHeader + copy(b[frameHeader:], "\x80\x02](")
+	at := frameHeader + copy(b[frameHeader:], frameStart)
 	memos := uint32(0)
 	for i := range pts {
 		p := &pts[i]
@@ -27,14 +29,10 @@ func (e *Encoder) write(dst []byte, pts []Datapoint, size int) []byte {
 				first.memo = memos
 			}
 		}
-		at += putTimestamp(b[at:], p.Timestamp, &e.names[i])
-		v := b[at : at+floatBytes+tupleBytes]
-		v[0] = opBinfloat
-		binary.BigEndian.PutUint64(v[1:], math.Float64bits(p.Value))
-		v[9], v[10] = opTuple2, opTuple2
-		at += floatBytes + tupleBytes
+		seconds, whole := wholeSeconds(p.Timestamp)
+		at += putNumbers(b[at:], p, seconds, whole)
 	}
-	at += copy(b[at:], "e.")
+	at += copy(b[at:], frameEnd)
 	binary.BigEndian.PutUint32(b, uint32(at-frameHeader))
 	return dst[:from+at]
 }
@@ -79,23 +77,34 @@ func putName(b, name []byte, wide bool) int {
 	return 5 + copy(b[5:], name)
 }
 
-// putTimestamp writes whole seconds as BININT or LONG1, all else as BINFLOAT.
-func putTimestamp(b []byte, t float64, n *name) int {
-	i := n.seconds
-	switch {
-	case !n.whole:
+// putNumbers writes a timestamp as BININT or LONG1 if it is whole, else as
+// BINFLOAT, the value as BINFLOAT, and ends both tuples.
+func putNumbers(b []byte, p *Datapoint, seconds int64, whole bool) int {
+	value := bits.ReverseBytes64(math.Float64bits(p.Value))
+	if whole && seconds == int64(int32(seconds)) { // two words
+		binary.LittleEndian.PutUint64(b, opBinint|uint64(uint32(seconds))<<8|opBinfloat<<40|value<<48)
+		binary.LittleEndian.PutUint64(b[8:], value>>16|opTuple2<<48|opTuple2<<56)
+		return 16
+	}
+	at := putTimestamp(b, p.Timestamp, seconds, whole)
+	b = b[at : at+floatBytes+tupleBytes]
+	b[0] = opBinfloat
+	binary.LittleEndian.PutUint64(b[1:], value)
+	b[9], b[10] = opTuple2, opTuple2
+	return at + len(b)
+}
+
+// putTimestamp writes a timestamp that is no BININT.
+func putTimestamp(b []byte, t float64, seconds int64, whole bool) int {
+	if !whole {
 		b[0] = opBinfloat
 		binary.BigEndian.PutUint64(b[1:], math.Float64bits(t))
 		return floatBytes
-	case i == int64(int32(i)):
-		b[0] = opBinint
-		binary.LittleEndian.PutUint32(b[1:], uint32(i))
-		return 5
 	}
-	width := longBytes(i)
+	width := longBytes(seconds)
 	b[0], b[1] = opLong1, byte(width)
 	for k := range width {
-		b[2+k] = byte(i >> (8 * k))
+		b[2+k] = byte(seconds >> (8 * k))
 	}
 	return 2 + width
 }

@@ -83,6 +83,31 @@ func TestEncodeBytes(t *testing.T) {
 	require.Equal(t, "x", string(out))
 }
 
+// TestEncodeLengths writes names of any length into buffers with no room, half of
+// what is needed, and enough.
+func TestEncodeLengths(t *testing.T) {
+	item := func(name []byte) string {
+		head := []byte{opShortBinstring, byte(len(name))}
+		if len(name) > math.MaxUint8 {
+			head = []byte{opBinstring, byte(len(name)), 1, 0, 0}
+		}
+		return string(head) + string(name) + "J\x01\x00\x00\x00G?\xf0\x00\x00\x00\x00\x00\x00\x86\x86"
+	}
+	e := &Encoder{}
+	for n := 1; n < 300; n++ {
+		name := bytes.Repeat([]byte("abcdefghijklmnopqrs"), 17)[n%19:][:n]
+		other := append(bytes.Clone(name), '!')
+		body := "\x80\x02](" + item(name) + item(other) + "e."
+		want := string(AppendFrameHeader(nil, len(body))) + body
+		for room := range 3 {
+			out, count, err := e.AppendFrame(make([]byte, 0, room*len(want)/2), []Datapoint{{name, 1, 1}, {other, 1, 1}})
+			require.NoError(t, err)
+			require.Equal(t, 2, count)
+			require.Equal(t, want, string(out))
+		}
+	}
+}
+
 func TestEncodeLimits(t *testing.T) {
 	pts := samplePoints(1234, 1234)
 	stream := encodeAll(t, new(Encoder), pts)
@@ -174,7 +199,7 @@ func TestPlainName(t *testing.T) {
 				}
 				long := bytes.Repeat([]byte("!"), n+13+int(name[at])%40)
 				long[(at*7)%len(long)] = byte(c)
-				if _, plain := e.scan(long); plain != graphic {
+				if _, plain := e.scan(make([]byte, usualName), long); plain != graphic {
 					t.Fatalf("%q", long)
 				}
 			}

@@ -12,7 +12,8 @@ func (w *Worker) replay(batch record.Batch) (n int, stale bool) {
 	oldest := time.Now().Add(-w.o.MaxReplayAge).UnixMilli()
 	again := len(w.retry) + int(w.tried-w.base)
 	var p record.Point
-	for c := batch.Cursor(); c.Next(&p); n++ {
+	c := batch.Cursor()
+	for ; c.Next(&p); n++ {
 		old := n < again && p.Timestamp < oldest
 		if n == 0 {
 			stale = old

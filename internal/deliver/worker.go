@@ -21,7 +21,8 @@ const (
 
 var errTookNothing = errors.New("deliver: sender took no point and gave no reason")
 
-// Options configure a Worker. Queue and Sender are required.
+// Options configure a Worker. Queue and Sender are required. What a queue in memory holds must have been made by a
+// record.Writer: it is trusted.
 type Options struct {
 	Name   string // of the destination, for logs
 	Queue  *queue.Queue
@@ -81,6 +82,7 @@ type Worker struct {
 	o   Options
 	log *slog.Logger
 
+	decode func(rec []byte) (record.Batch, error)
 	read   queue.Pos // of the last record gathered
 	owing  bool      // what was sent is confirmed, but Failed has not taken what was rejected
 	rec    []byte    // scratch: one record
@@ -137,7 +139,14 @@ func New(o Options) *Worker {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Worker{o: o, log: log, read: o.Queue.Acked(), kick: make(chan struct{}, 1), win: window{keep: o.Delivered != nil}, stats: Stats{Rejected: map[string]uint64{}}}
+	decode := record.Decode
+	if o.Queue.InMemory() {
+		decode = record.Trust
+	}
+	return &Worker{
+		o: o, log: log, decode: decode, read: o.Queue.Acked(), kick: make(chan struct{}, 1),
+		win: window{keep: o.Delivered != nil}, stats: Stats{Rejected: map[string]uint64{}},
+	}
 }
 
 // Run delivers until ctx ends, then closes the sender. What is not confirmed stays in the queue.
@@ -177,7 +186,7 @@ func (w *Worker) gather() bool {
 		}
 		w.read = pos
 		w.missing(pos)
-		b, err := record.Decode(rec)
+		b, err := w.decode(rec)
 		if err != nil {
 			w.passOver(rec, pos, err)
 			return false

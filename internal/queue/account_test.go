@@ -452,6 +452,38 @@ func TestAFewRecordsKeepNoSlab(t *testing.T) {
 	require.NoError(t, q.Release())
 }
 
+// TestWhatTheReaderWasGivenStays looks at a record while others come and go, until the reader has done with it.
+func TestWhatTheReaderWasGivenStays(t *testing.T) {
+	for _, dropOldest := range []bool{false, true} {
+		t.Run(fmt.Sprintf("DropOldest=%v", dropOldest), func(t *testing.T) {
+			q, err := Open(Options{MaxBytes: 1 << 20, DropOldest: dropOldest})
+			require.NoError(t, err)
+			appended := 0
+			fill := func(bytes int) {
+				for n := 0; n < bytes; n += 1000 {
+					_, _ = q.Append(expiredContext(), fmt.Appendf(nil, "%01000d", appended), 1)
+					appended++
+				}
+			}
+			var scratch []byte
+			var read Pos
+			for range 40 {
+				fill(50_000)
+				rec, pos, ok, err := q.TryNext(read, scratch)
+				require.NoError(t, err)
+				require.True(t, ok)
+				want := string(rec)
+				fill(2 << 20)
+				require.Equal(t, want, string(rec))
+				if read = pos; pos%3 == 0 {
+					require.NoError(t, q.Ack(pos))
+				}
+			}
+			require.NoError(t, q.Release())
+		})
+	}
+}
+
 func TestAckOfWhatWasNotRead(t *testing.T) {
 	for name, readTo := range map[string]Pos{"nothing read": 0, "some": 3, "just so much": 20, "more": 33} {
 		t.Run(name, func(t *testing.T) {

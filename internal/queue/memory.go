@@ -126,6 +126,7 @@ func (m *memory) vacate() {
 		e := &s.all[i]
 		if e.slab == m.holed {
 			e.rec, e.slab = bytes.Clone(e.rec), nil
+			m.holed.seen = true
 			m.store.free(m.holed)
 		} else if e.pos < m.holedAt {
 			return
@@ -156,12 +157,14 @@ func (m *memory) put(held int64, rec []byte, points int) Pos {
 	return m.newest
 }
 
+// tryNext gives out the record itself. Nothing is written over it as long as it may be looked at: a record that the reader
+// was given last is neither acknowledged nor dropped, and if vacate moves it, the old memory is not used again.
 func (m *memory) tryNext(after Pos, dst []byte) (rec []byte, pos Pos, ok bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	after = max(after, m.gone())
 	if e := m.entries.next(after); e != nil {
-		return append(dst[:0], e.rec...), e.pos, true, nil
+		return e.rec, e.pos, true, nil
 	}
 	if m.closed {
 		err = ErrClosed

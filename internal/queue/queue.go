@@ -181,8 +181,11 @@ func (q *Queue) AppendAsync(ctx context.Context, rec []byte, points int) (Pos, e
 	return q.store.append(ctx, rec, points, false)
 }
 
-// Next appends the record that follows after to dst[:0] and returns it with its position, once there is one. Records
-// that were dropped, acknowledged or damaged are passed over. The error is the context's, or ErrClosed.
+// Next returns the record that follows after, with its position, once there is one. Records that were dropped,
+// acknowledged or damaged are passed over. The error is the context's, or ErrClosed.
+//
+// A queue in a directory appends the record to dst[:0]. One in memory leaves dst alone and returns the record that it
+// keeps: nobody may write to it, and it is valid until the reader's next call of Next, TryNext or Ack.
 func (q *Queue) Next(ctx context.Context, after Pos, dst []byte) ([]byte, Pos, error) {
 	for {
 		rec, pos, ok, err := q.TryNext(after, dst)
@@ -201,6 +204,12 @@ func (q *Queue) Next(ctx context.Context, after Pos, dst []byte) ([]byte, Pos, e
 // once it is committed.
 func (q *Queue) TryNext(after Pos, dst []byte) (rec []byte, pos Pos, ok bool, err error) {
 	return q.store.tryNext(after, dst)
+}
+
+// InMemory reports whether the queue ends with its process, so that its records are what this process has appended.
+func (q *Queue) InMemory() bool {
+	_, ok := q.store.(*memory)
+	return ok
 }
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()

@@ -8,7 +8,8 @@ const (
 // slab is a stretch of memory that holds records one after the other.
 type slab struct {
 	buf  []byte
-	live int // records that still stand in it
+	live int  // records that still stand in it
+	seen bool // the reader may look at a record that no longer stands in it: the memory is not used again
 }
 
 // slabs hands out memory for records, which are freed in about the order in which they came, and reuses it.
@@ -51,7 +52,7 @@ func (s *slabs) free(sl *slab) {
 		sl.buf = sl.buf[:0]
 		return
 	}
-	if cap(sl.buf) == slabSize && len(s.kept) < keptSlabs {
+	if !sl.seen && cap(sl.buf) == slabSize && len(s.kept) < keptSlabs {
 		sl.buf = sl.buf[:0]
 		s.kept = append(s.kept, sl)
 	}

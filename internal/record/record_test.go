@@ -129,7 +129,8 @@ func BenchmarkAddAndWalk(b *testing.B) {
 		}
 		batch, _ := record.Decode(w.Bytes())
 		var got record.Point
-		for c := batch.Cursor(); c.Next(&got); {
+		c := batch.Cursor()
+		for c.Next(&got) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/point")
