@@ -134,7 +134,7 @@ func (f *Filter) judgeOne(sh *shard, m *memoryShard, s *scratch, pts []Mark, p i
 	s.slot[p] = sl
 	e := &sl.val
 	if ts > e.newest && e.seen == m.edits {
-		sh.append(sl, span{first: ts, n: 1, by: s.call, state: reserved, need: sh.required})
+		sh.append(sl, ts, s.call)
 		return New
 	}
 	at, found := e.find(ts)

@@ -183,8 +183,11 @@ func (sh *memoryShard) raiseFor(s *Memory, sl *metric, ts int64, value float64) 
 // slotOf returns the slot of a filter's metric in a shard that is held, or -1,
 // by what the filter remembers of it.
 func (sh *memoryShard) slotOf(sl *metric) int32 {
-	name := asBytes(sl.name)
 	k := sl.val.mark - 1
+	if k < 0 && sl.val.seen == sh.edits {
+		return -1 // only the filter could have added it
+	}
+	name := asBytes(sl.name)
 	if k < 0 || !sh.t.at(k).is(sl.hash, name) {
 		k = sh.t.find(sl.hash, name)
 		sl.val.mark = k + 1
@@ -226,28 +229,41 @@ func (sh *memoryShard) raise(k int32, ts int64, value float64) {
 	}
 }
 
-// add inserts a metric without a mark at the new end of the list, and evicts from the old end
-// of the same shard while the whole is over its bounds.
+// add inserts a metric without a mark at the new end of the list, having evicted
+// from the old end of the same shard what the whole would be over its bounds by.
 func (s *Memory) add(sh *memoryShard, hash uint64, name string) int32 {
+	n, b := int64(1), memoryBytes(name)
+	for sh.oldest != 0 && (s.metrics.Load()+n > int64(s.MaxMetrics) || s.bytes.Load()+b > s.MaxBytes) {
+		n--
+		b -= sh.drop(sh.oldest - 1)
+		s.evicted.Add(1)
+	}
+	s.account(n, b)
 	i := sh.t.insert(hash, name)
 	sh.t.at(i).val.ts = None
 	sh.link(i)
-	n := s.metrics.Add(1)
-	b := s.bytes.Add(int64(len(name)) + memoryMarkBytes)
-	for (n > int64(s.MaxMetrics) || b > s.MaxBytes) && sh.oldest != i+1 {
-		old := sh.oldest - 1
-		n, b = s.drop(sh, old)
-		s.evicted.Add(1)
-	}
 	return i
 }
 
-// drop removes slot i and returns what is left in the whole table.
-func (s *Memory) drop(sh *memoryShard, i int32) (metrics, bytes int64) {
-	size := int64(len(sh.t.at(i).name)) + memoryMarkBytes
+// account moves the figures of the whole.
+func (s *Memory) account(metrics, bytes int64) {
+	if metrics != 0 { // it is not where each newcomer drives out another
+		s.metrics.Add(metrics)
+	}
+	if bytes != 0 {
+		s.bytes.Add(bytes)
+	}
+}
+
+// memoryBytes is what a metric takes.
+func memoryBytes(name string) int64 { return int64(len(name)) + memoryMarkBytes }
+
+// drop removes slot i and returns how many bytes that frees.
+func (sh *memoryShard) drop(i int32) int64 {
+	size := memoryBytes(sh.t.at(i).name)
 	sh.unlink(i)
 	sh.t.remove(i)
-	return s.metrics.Add(-1), s.bytes.Add(-size)
+	return size
 }
 
 // touch makes slot i the newest.
@@ -300,7 +316,7 @@ func (s *Memory) Set(_ context.Context, m Mark) error {
 	k := sh.t.find(h, m.Metric)
 	switch {
 	case k >= 0 && m.Timestamp == None:
-		s.drop(sh, k)
+		s.account(-1, -sh.drop(k))
 	case k >= 0:
 		sh.t.at(k).val.ts, sh.t.at(k).val.value = m.Timestamp, m.Value
 	case m.Timestamp != None:

@@ -16,6 +16,9 @@ import (
 // below 1e-4 and from 1e16. A value that is not finite becomes None, since
 // Python's literals have no NaN or Inf: such an entry would be unreadable.
 func appendPythonFloat(dst []byte, f float64) []byte {
+	if short, ok := appendShort(dst, f); ok {
+		return short
+	}
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return append(dst, "None"...)
 	}
@@ -30,6 +33,42 @@ func appendPythonFloat(dst []byte, f float64) []byte {
 	return dst
 }
 
+// tens are the powers of ten that a float64 has exactly and a short number wants.
+var tens = [...]float64{1, 10, 100, 1000, 10000}
+
+// appendShort is appendPythonFloat for numbers of up to 15 digits, up to four of
+// them behind the point: nearly all that are measured. Numbers of so many digits
+// are different float64s, so one that gives f again is the shortest that does.
+func appendShort(dst []byte, f float64) ([]byte, bool) {
+	a := math.Abs(f)
+	if !(a < 1e10) || a == 0 && math.Signbit(f) {
+		return dst, false
+	}
+	for k, ten := range tens {
+		n := int64(a * ten)
+		if float64(n)/ten != a {
+			if n++; k == 0 || float64(n)/ten != a { // the product may have been rounded down
+				continue
+			}
+		}
+		if math.Signbit(f) {
+			dst = append(dst, '-')
+		}
+		scale := int64(ten)
+		dst = strconv.AppendInt(dst, n/scale, 10)
+		dst = append(dst, '.')
+		if k == 0 {
+			return append(dst, '0'), true
+		}
+		rest := n % scale
+		for scale /= 10; scale > 0; scale /= 10 {
+			dst = append(dst, '0'+byte(rest/scale%10))
+		}
+		return dst, true
+	}
+	return dst, false
+}
+
 // appendSeconds appends Unix milliseconds as Python seconds: an integer where
 // they are whole, as Skyline writes, or else a float.
 func appendSeconds(dst []byte, ms int64) []byte {
@@ -41,8 +80,14 @@ func appendSeconds(dst []byte, ms int64) []byte {
 
 // appendList appends "[seconds, value]".
 func appendList(dst []byte, ms int64, value float64) []byte {
+	var seconds [32]byte
+	return appendListOf(dst, appendSeconds(seconds[:0], ms), value)
+}
+
+// appendListOf is appendList with the seconds as text.
+func appendListOf(dst, seconds []byte, value float64) []byte {
 	dst = append(dst, '[')
-	dst = appendSeconds(dst, ms)
+	dst = append(dst, seconds...)
 	dst = append(dst, ", "...)
 	dst = appendPythonFloat(dst, value)
 	return append(dst, ']')
@@ -167,8 +212,41 @@ func cutNumber(b []byte) (number, rest []byte) {
 
 // parseNumber accepts a number that overflows, as Python does: it is infinite.
 func parseNumber(b []byte) (float64, bool) {
+	if f, ok := parseShort(b); ok {
+		return f, true
+	}
 	f, err := strconv.ParseFloat(string(b), 64)
 	return f, err == nil || math.IsInf(f, 0)
+}
+
+// parseShort is parseNumber for what appendShort writes: a quotient of two integers
+// that a float64 has exactly is rounded once.
+func parseShort(b []byte) (float64, bool) {
+	digits := b
+	if len(b) > 0 && b[0] == '-' {
+		digits = b[1:]
+	}
+	point := len(digits) - 1
+	for point > 0 && digits[point] != '.' {
+		point--
+	}
+	behind := len(digits) - 1 - point
+	if point < 1 || len(digits) > 16 || behind < 1 || behind >= len(tens) {
+		return 0, false
+	}
+	n := int64(0)
+	for i, c := range digits {
+		if c -= '0'; c <= 9 {
+			n = n*10 + int64(c)
+		} else if i != point {
+			return 0, false
+		}
+	}
+	f := float64(n) / tens[behind]
+	if len(digits) < len(b) {
+		f = -f
+	}
+	return f, true
 }
 
 // parseSeconds returns milliseconds, those nearest within int64.

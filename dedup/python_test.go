@@ -2,6 +2,7 @@ package dedup
 
 import (
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"testing"
@@ -146,6 +147,49 @@ func TestParseFarTimestamps(t *testing.T) {
 	}
 }
 
+// The short ways agree with strconv.
+func TestShortNumbers(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 200_000 {
+		v := float64(rnd.IntN(2_000_000_000)-1_000_000_000) / tens[rnd.IntN(len(tens))]
+		switch rnd.IntN(4) {
+		case 0:
+			v = math.Nextafter(v, 1e300)
+		case 1:
+			v *= math.Pow(10, float64(rnd.IntN(12)-6))
+		}
+		want := strconv.FormatFloat(v, 'f', -1, 64)
+		if !strings.Contains(want, ".") {
+			want += ".0"
+		}
+		if got, ok := appendShort(nil, v); ok {
+			require.Equal(t, want, string(got))
+		}
+		for _, text := range []string{want, want + "0", "0" + want, "-" + want, want[1:]} {
+			if got, ok := parseShort([]byte(text)); ok {
+				back, err := strconv.ParseFloat(text, 64)
+				require.NoError(t, err, text)
+				require.Equal(t, math.Float64bits(back), math.Float64bits(got), text)
+			}
+		}
+	}
+	for _, v := range []float64{0.1, 1, 12.5, -3.25, 99.9999, 0} {
+		text, ok := appendShort(nil, v)
+		require.True(t, ok)
+		back, ok := parseShort(text)
+		require.True(t, ok)
+		require.Equal(t, v, back)
+	}
+	for _, v := range []float64{math.Copysign(0, -1), math.NaN(), math.Inf(1), math.Inf(-1), 1e10, 1e-5, 1.0 / 3} {
+		_, ok := appendShort(nil, v)
+		require.False(t, ok)
+	}
+	for _, text := range []string{"", "-", ".", "1", "1.", ".5", "-.5", "1.00000", "1e5", "+1.5", "1.5.5", "1_0.5", "12345678901234567.5"} {
+		_, ok := parseShort([]byte(text))
+		require.False(t, ok, text)
+	}
+}
+
 func FuzzPythonFloat(f *testing.F) {
 	for _, v := range []float64{0, 1, 0.1, 1e16, 1e-5, 123456.789, math.MaxFloat64} {
 		f.Add(math.Float64bits(v))
@@ -161,6 +205,10 @@ func FuzzPythonFloat(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, v, back)
 		require.True(t, strings.ContainsAny(text, ".e"), text)
+		if short, ok := appendShort(nil, v); ok {
+			plain := strconv.FormatFloat(v, 'f', -1, 64)
+			require.Equal(t, plain, strings.TrimSuffix(string(short), ".0"))
+		}
 	})
 }
 

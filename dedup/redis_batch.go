@@ -174,16 +174,17 @@ func (r *Redis) appendRaise(w *wire, refs []markRef, command, script string) {
 	}
 	w.number(int(r.opts.TTL / time.Second))
 	w.number(r.force())
-	var text [80]byte
+	var seconds, text [80]byte
 	for from := 0; from < len(refs); {
 		ts, to := refs[from].ts(), from+1
 		for to < len(refs) && refs[to].ts() == ts {
 			to++
 		}
-		bulk(w, appendSeconds(text[:0], ts))
+		when := appendSeconds(seconds[:0], ts)
+		bulk(w, when)
 		w.number(to - from)
 		for _, m := range refs[from:to] {
-			bulk(w, appendList(text[:0], ts, m.c.marks[m.i].value))
+			bulk(w, appendListOf(text[:0], when, m.c.marks[m.i].value))
 		}
 		from = to
 	}

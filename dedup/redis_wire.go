@@ -66,6 +66,10 @@ func (w *wire) number(n int) {
 }
 
 func (w *wire) head(kind byte, n int) {
+	if n < 100 && n >= 10 { // nearly all words
+		w.out = append(w.out, kind, '0'+byte(n/10), '0'+byte(n%10), '\r', '\n')
+		return
+	}
 	w.out = append(w.out, kind)
 	w.out = strconv.AppendInt(w.out, int64(n), 10)
 	w.out = append(w.out, '\r', '\n')
@@ -134,7 +138,10 @@ func (w *wire) bulks(n int, f func(i int, b []byte)) error {
 	if got != n {
 		return w.fail(fmt.Errorf("%w: %d values for %d metrics", errReply, got, n))
 	}
-	for i := range n {
+	for i := 0; i < n; i++ {
+		if i = w.shortBulks(i, n, f); i == n {
+			break
+		}
 		size, err := w.line('$')
 		if err != nil {
 			return w.fail(err)
@@ -156,4 +163,30 @@ func (w *wire) bulks(n int, f func(i int, b []byte)) error {
 		_, _ = w.r.Discard(size + 2)
 	}
 	return nil
+}
+
+// shortBulks is bulks for the strings from i on that are in the buffer whole and
+// have up to 99 bytes, or are none. It returns the first that is not.
+func (w *wire) shortBulks(i, n int, f func(i int, b []byte)) int {
+	buf, _ := w.r.Peek(w.r.Buffered())
+	at := 0
+	for ; i < n && len(buf)-at >= 5 && buf[at] == '$'; i++ {
+		b := buf[at:]
+		tens, ones := b[1]-'0', b[2]-'0'
+		switch {
+		case b[1] == '-' && b[2] == '1' && b[3] == '\r' && b[4] == '\n':
+			at += 5
+			continue
+		case tens > 9 || ones > 9 || b[3] != '\r' || b[4] != '\n':
+		default:
+			if size := int(tens)*10 + int(ones); len(b) >= 5+size+2 {
+				f(i, b[5:5+size])
+				at += 5 + size + 2
+				continue
+			}
+		}
+		break
+	}
+	_, _ = w.r.Discard(at)
+	return i
 }

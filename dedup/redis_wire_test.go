@@ -3,6 +3,7 @@ package dedup
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
@@ -16,9 +17,16 @@ import (
 type served struct {
 	net.Conn
 	*bytes.Reader
+	piece int // most bytes a Read; 0: any
 }
 
-func (s served) Read(p []byte) (int, error)     { return s.Reader.Read(p) }
+func (s served) Read(p []byte) (int, error) {
+	if s.piece > 0 {
+		p = p[:min(len(p), s.piece)]
+	}
+	return s.Reader.Read(p)
+}
+
 func (served) SetReadDeadline(time.Time) error  { return nil }
 func (served) SetWriteDeadline(time.Time) error { return nil }
 
@@ -49,6 +57,28 @@ func TestWireReplies(t *testing.T) {
 	n, err = w.integer()
 	require.NoError(t, err)
 	require.Equal(t, -1, n)
+}
+
+// However the bytes of a reply arrive, it is the same.
+func TestWireRepliesInPieces(t *testing.T) {
+	var text strings.Builder
+	var want []string
+	for size := range 130 {
+		word := strings.Repeat("x", size)
+		fmt.Fprintf(&text, "$%d\r\n%s\r\n$-1\r\n", size, word)
+		want = append(want, word, "")
+	}
+	reply := fmt.Sprintf("*%d\r\n%s:7\r\n", len(want), text.String())
+	for _, piece := range []int{1, 2, 3, 7, 100, 5000, len(reply)} {
+		c := served{Reader: bytes.NewReader([]byte(reply)), piece: piece}
+		w := &wire{Conn: c, r: bufio.NewReaderSize(c, wireBuffer)}
+		got, err := values(w, len(want))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		n, err := w.integer()
+		require.NoError(t, err)
+		require.Equal(t, 7, n)
+	}
 }
 
 // A value too long for a mark is none, and what follows is read as if it were not

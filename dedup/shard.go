@@ -84,7 +84,9 @@ func (sh *shard) create(hash uint64, name string) *metric {
 func (sh *shard) createFor(m *memoryShard, hash uint64, name []byte) *metric {
 	k := m.t.find(hash, name)
 	if k < 0 {
-		return sh.create(hash, string(name))
+		sl := sh.create(hash, string(name))
+		sl.val.seen = m.edits
+		return sl
 	}
 	sl := sh.create(hash, m.t.at(k).name)
 	sl.val.mark, sl.val.fresh = k+1, false
@@ -107,16 +109,17 @@ func (sh *shard) add(sl *metric, at int, q span) {
 	}
 }
 
-// append is add for a reserved point that is newer than all others.
-func (sh *shard) append(sl *metric, q span) {
+// append is add for a point that is newer than all others and reserved by a call.
+func (sh *shard) append(sl *metric, ts int64, call uint32) {
 	e := &sl.val
 	if uint(e.held) >= uint(len(e.near)) {
-		sh.add(sl, len(e.view()), q)
+		sh.add(sl, len(e.view()), span{first: ts, n: 1, by: call, state: reserved, need: sh.required})
 		return
 	}
-	e.near[e.held] = q
+	q := &e.near[e.held] // filled in field by field: a processor waits for a span that is written so and copied at once
+	q.first, q.step, q.n, q.by, q.state, q.need = ts, 0, 1, call, reserved, sh.required
 	e.held++
-	e.newest = q.first
+	e.newest = ts
 	sh.reserved++
 }
 

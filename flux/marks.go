@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
@@ -22,12 +23,16 @@ type settler struct {
 
 // judged returns those of the points that the filter waits for, until the next call.
 func (s *settler) judged(pts []graphite.Point, tags []byte) []dedup.Mark {
-	s.marks = s.marks[:0]
+	s.marks = slices.Grow(s.marks[:0], len(pts))[:len(pts)]
+	n := 0
 	for i := range pts {
 		if tags[i]&tagJudged != 0 {
-			s.marks = append(s.marks, dedup.Mark{Metric: pts[i].Name, Timestamp: pts[i].Timestamp, Value: pts[i].Value})
+			m, p := &s.marks[n], &pts[i]
+			m.Metric, m.Timestamp, m.Value = p.Name, p.Timestamp, p.Value
+			n++
 		}
 	}
+	s.marks = s.marks[:n]
 	return s.marks
 }
 
