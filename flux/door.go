@@ -217,8 +217,10 @@ func (d *door) count(out []Verdict, err error) {
 		rejected[reason]++
 	}
 	d.accepted.Add(accepted)
-	d.duplicate.Add(duplicate)
-	d.late.Add(late)
+	if duplicate+late > 0 { // each costs, as all requests add to the same
+		d.duplicate.Add(duplicate)
+		d.late.Add(late)
+	}
 	for reason, n := range rejected {
 		d.reject(reason, n)
 	}

@@ -1,9 +1,11 @@
 package flux
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
@@ -14,26 +16,28 @@ import (
 type judging struct {
 	marks    []dedup.Mark
 	verdicts []dedup.Verdict
-	index    []int // of the point in the run that marks[i] is about
+	index    []int // of the point in the run that marks[i] is about; empty where marks has them all
 	pts      []graphite.Point
 	tags     []byte
+	judged   []byte // tags of points that are all judged
 	res      dedup.Reservation
 	waiting  []dedup.Mark
 	out      []Verdict
+	allNew   bool // all verdicts are dedup.New
 	unjudged bool // the verdicts are by what is pending alone
 }
 
 func (d *door) put(j *judging) {
-	clear(j.marks[:cap(j.marks)])
+	clear(j.marks)
 	clear(j.waiting[:cap(j.waiting)])
-	clear(j.pts[:cap(j.pts)])
+	clear(j.pts)
 	d.pool.Put(j)
 }
 
 func (j *judging) reset(n int) {
 	j.out = append(j.out[:0], make([]Verdict, n)...)
 	j.marks, j.index = j.marks[:0], j.index[:0]
-	j.unjudged = false
+	j.allNew, j.unjudged = false, false
 	j.pts, j.tags, j.waiting = j.pts[:0], j.tags[:0], j.waiting[:0]
 }
 
@@ -53,10 +57,10 @@ func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e en
 	if err := d.reserve(ctx, j, e); err != nil {
 		return err
 	}
-	duplicates := j.settle(pts)
+	news, tags, duplicates := j.settle(pts)
 	durable := !d.lags || !duplicates
-	if len(j.pts) > 0 {
-		kept, err := d.send(ctx, j.pts, j.tags, e)
+	if len(news) > 0 {
+		kept, err := d.send(ctx, news, tags, e)
 		if err != nil {
 			j.res.Release()
 			clear(j.out)
@@ -76,6 +80,15 @@ func (d *door) sort(j *judging, pts []graphite.Point, e entry) {
 	limit := int64(0)
 	if e.carbon && d.maxFuture > 0 {
 		limit = d.now().Add(d.maxFuture).UnixMilli()
+	}
+	if e.fill == nil && limit == 0 && len(d.bypass) == 0 {
+		marks := slices.Grow(j.marks, len(pts))[:len(pts)]
+		for i := range pts {
+			p, m := &pts[i], &marks[i] // member by member, which is three times as fast as a whole Mark
+			m.Metric, m.Timestamp, m.Value = p.Name, p.Timestamp, p.Value
+		}
+		j.marks = marks
+		return
 	}
 	for i := range pts {
 		switch {
@@ -102,10 +115,23 @@ func (d *door) bypasses(name []byte) bool {
 	return false
 }
 
-// settle puts what the filter said in terms of the door, and tells whether there are duplicates.
-func (j *judging) settle(pts []graphite.Point) (duplicates bool) {
+// settle puts what the filter said in terms of the door. It returns the points to send, which are all of pts as a rule, and
+// whether there are duplicates.
+func (j *judging) settle(pts []graphite.Point) (send []graphite.Point, tags []byte, duplicates bool) {
+	if j.allNew && len(j.marks) == len(pts) {
+		for i := range j.out {
+			j.out[i].Outcome = Accepted
+		}
+		if n := len(pts) - len(j.judged); n > 0 {
+			j.judged = append(j.judged, bytes.Repeat([]byte{tagJudged}, n)...)
+		}
+		return pts, j.judged[:len(pts)], false
+	}
 	for k := range j.marks {
-		i := j.index[k]
+		i := k
+		if len(j.index) > 0 {
+			i = j.index[k]
+		}
 		switch j.verdicts[k] {
 		case dedup.New:
 			j.take(pts[i], i, tagJudged)
@@ -116,7 +142,7 @@ func (j *judging) settle(pts []graphite.Point) (duplicates bool) {
 			j.out[i].Outcome = Late
 		}
 	}
-	return duplicates
+	return j.pts, j.tags, duplicates
 }
 
 // reserve has the filter judge j.marks until none of them is in flight, which is what it says of a point that another
@@ -160,12 +186,16 @@ func (d *door) reserve(ctx context.Context, j *judging, e entry) error {
 	}
 }
 
-// split returns the marks that are in flight.
+// split returns the marks that are in flight, and notes whether all are new.
 func (j *judging) split() []dedup.Mark {
-	j.waiting = j.waiting[:0]
-	for k, m := range j.marks {
-		if j.verdicts[k] == dedup.InFlight {
-			j.waiting = append(j.waiting, m)
+	j.waiting, j.allNew = j.waiting[:0], true
+	for k, v := range j.verdicts {
+		if v == dedup.New {
+			continue
+		}
+		j.allNew = false
+		if v == dedup.InFlight {
+			j.waiting = append(j.waiting, j.marks[k])
 		}
 	}
 	return j.waiting

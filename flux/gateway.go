@@ -6,12 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/fluxmetrics/fluxkit/flux/ingest"
-	"github.com/fluxmetrics/fluxkit/graphite"
 )
 
 // gateway serves Flux's HTTP API.
@@ -60,17 +60,20 @@ func newGateway(cfg HTTPConfig, d *door, log *slog.Logger) (*gateway, error) {
 	return g, nil
 }
 
-// routes puts the API on mux.
-func (g *gateway) routes(mux *http.ServeMux) {
+// routes returns the API by its paths.
+func (g *gateway) routes() map[string]http.HandlerFunc {
+	routes := map[string]http.HandlerFunc{}
 	for _, prefix := range []string{"/flux", ""} { // a proxy may strip the prefix
-		mux.HandleFunc(prefix+"/metric_data", g.only(http.MethodGet, g.get))
-		mux.HandleFunc(prefix+"/metric_data_post", g.only(http.MethodPost, g.post))
-		mux.HandleFunc(prefix+"/lines", g.only(http.MethodPost, g.lines))
-		mux.HandleFunc(prefix+"/trace", g.only(http.MethodGet, g.trace))
+		routes[prefix+"/metric_data"] = g.only(http.MethodGet, g.get)
+		routes[prefix+"/metric_data_post"] = g.only(http.MethodPost, g.post)
+		routes[prefix+"/lines"] = g.only(http.MethodPost, g.lines)
+		routes[prefix+"/trace"] = g.only(http.MethodGet, g.trace)
 	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, http.StatusNotFound, "no such path - points go to GET /flux/metric_data, POST /flux/metric_data_post or POST /flux/lines")
-	})
+	return routes
+}
+
+func noSuchPath(w http.ResponseWriter, _ *http.Request) {
+	reply(w, http.StatusNotFound, "no such path - points go to GET /flux/metric_data, POST /flux/metric_data_post or POST /flux/lines")
 }
 
 // only lets requests of one method, that name a user where one is asked for, through to h.
@@ -202,10 +205,12 @@ func (g *gateway) say(w http.ResponseWriter, body string) {
 // as many at a time as fit in any queue, the oldest first. Each of them is counted once: as left out, as over the quota,
 // or by the door.
 func (g *gateway) ingest(w http.ResponseWriter, r *http.Request, x *exchange, req *ingest.Request, key *keyEntry) {
-	if wait := key.take(len(req.Items), g.door.now()); wait > 0 {
-		g.refuse(x, req, key, &ingest.Error{Item: -1, Reason: reasonRate})
-		g.tooFast(w, r, key, wait)
-		return
+	if key.rate != nil {
+		if wait := key.take(len(req.Items), g.door.now()); wait > 0 {
+			g.refuse(x, req, key, &ingest.Error{Item: -1, Reason: reasonRate})
+			g.tooFast(w, r, key, wait)
+			return
+		}
 	}
 	x.kept, x.over = 0, x.over[:0]
 	var err error
@@ -214,7 +219,7 @@ func (g *gateway) ingest(w http.ResponseWriter, r *http.Request, x *exchange, re
 		if req.OneByOne {
 			run = items[:g.fits(items)]
 		}
-		g.choose(x, run, key)
+		g.choose(x, run, key, req.Fill)
 		if err = g.admit(r.Context(), x); err == nil {
 			x.kept += len(x.pts)
 			items = items[len(run):]
@@ -274,19 +279,26 @@ func (g *gateway) check(x *exchange, req *ingest.Request, key *keyEntry) error {
 	return nil
 }
 
-// choose puts the points that the key's quota of names allows in x.pts, and adds the names of the others to x.over.
-func (g *gateway) choose(x *exchange, items []ingest.Item, key *keyEntry) {
+// choose puts the points that the key's quota of names allows in x.pts, and adds the names of the others to x.over. fills
+// tells that there are fills.
+func (g *gateway) choose(x *exchange, items []ingest.Item, key *keyEntry, fills bool) {
 	before := len(x.over)
-	x.pts, x.fill = x.pts[:0], x.fill[:0]
+	x.fill = x.fill[:0]
+	pts, n := slices.Grow(x.pts[:0], len(items))[:len(items)], 0
 	for i := range items {
 		it := &items[i]
 		if key.names != nil && !key.names.use(it.Name, key.MaxMetrics) {
 			x.over = append(x.over, string(it.Name))
 			continue
 		}
-		x.pts = append(x.pts, graphite.Point{Name: it.Name, Timestamp: it.Timestamp, Value: it.Value})
-		x.fill = append(x.fill, it.Fill)
+		p := &pts[n] // member by member, which is three times as fast as a whole Point
+		p.Name, p.Timestamp, p.Value = it.Name, it.Timestamp, it.Value
+		n++
+		if fills {
+			x.fill = append(x.fill, it.Fill)
+		}
 	}
+	x.pts = pts[:n]
 	g.door.refuse(reasonQuota, len(x.over)-before)
 	for _, name := range x.over[before:] {
 		g.door.traceRefused([]byte(name), reasonQuota)
@@ -298,9 +310,11 @@ func (g *gateway) admit(ctx context.Context, x *exchange) error {
 	if len(x.pts) == 0 {
 		return nil
 	}
-	j, err := g.door.admit(ctx, x.pts, entry{
-		judge: true, room: g.cfg.RoomWait, fill: x.fill,
-	})
+	e := entry{judge: true, room: g.cfg.RoomWait}
+	if len(x.fill) > 0 {
+		e.fill = x.fill
+	}
+	j, err := g.door.admit(ctx, x.pts, e)
 	g.door.put(j)
 	return err
 }

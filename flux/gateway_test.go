@@ -505,6 +505,15 @@ func TestPathsAndMethods(t *testing.T) {
 		code, answer := r.do("POST", path, single("a"+strings.ReplaceAll(path, "/", "_"), now(), 1))
 		require.Equal(t, 204, code, path+answer)
 	}
+	for _, path := range []string{"/metric_data_post", "/flux/metric%5Fdata_post"} {
+		code, answer := r.do("POST", path, single("a"+strings.NewReplacer("/", "_", "%", "_").Replace(path), now(), 1))
+		require.Equal(t, 204, code, path+answer)
+	}
+	code, _ := r.do("POST", "/flux%2Fmetric_data_post", single("a", now(), 1))
+	require.Equal(t, 404, code, "an escaped slash is part of an element")
+	req := httptest.NewRequest("GET", "/flux/metric_data_post", nil)
+	r.server.Handler().ServeHTTP(httptest.NewRecorder(), req)
+	require.Equal(t, "/flux/metric_data_post", req.Pattern, "as behind a mux")
 	code, answer := r.do("POST", "/flux//metric_data_post/", single("a", now(), 1))
 	require.Equal(t, 404, code)
 	require.Contains(t, answer, "no such path")

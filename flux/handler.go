@@ -21,13 +21,31 @@ func (s *Server) newHandlers() error {
 		return err
 	}
 	mux := http.NewServeMux()
-	g.routes(mux)
+	routes := g.routes()
+	for path, h := range routes {
+		mux.HandleFunc(path, h)
+	}
+	mux.HandleFunc("/", noSuchPath)
 	if p := s.cfg.Populate; p == nil || p.Listen == "" {
 		g.populateRoutes(mux)
 	}
 	s.statusRoutes(mux)
-	s.gateway, s.handler = g, cleaned(mux)
+	s.gateway, s.handler = g, direct(routes, cleaned(mux))
 	return nil
+}
+
+// direct serves the paths of routes as they stand there, and has a mux serve the others: to find a path in one costs more
+// than to find it here.
+func direct(routes map[string]http.HandlerFunc, mux http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := routes[r.URL.Path]
+		if h == nil || r.URL.RawPath != "" { // which may hold an escaped slash
+			mux.ServeHTTP(w, r)
+			return
+		}
+		r.Pattern = r.URL.Path
+		h(w, r)
+	})
 }
 
 // cleaned serves a path with empty or dotted elements as the one that it stands for. A mux would redirect, which clients

@@ -33,7 +33,7 @@ func (l *limited) Accept() (net.Conn, error) {
 		l.free <- struct{}{}
 		return nil, err
 	}
-	return &limitedConn{Conn: c, release: func() { l.free <- struct{}{} }}, nil
+	return &limitedConn{lateConn: newLateConn(c), release: func() { l.free <- struct{}{} }}, nil
 }
 
 // Close ends a waiting Accept too.
@@ -43,14 +43,14 @@ func (l *limited) Close() error {
 }
 
 type limitedConn struct {
-	net.Conn
+	*lateConn
 	once    sync.Once
 	release func()
 }
 
 // Close gives the place back.
 func (c *limitedConn) Close() error {
-	err := c.Conn.Close()
+	err := c.lateConn.Close()
 	c.once.Do(c.release)
 	return err
 }
