@@ -29,6 +29,8 @@ func FuzzJSON(f *testing.F) {
 		`{"metric":"a","timestamp":1795293175,"value":1e99999999999999999999}`, `{"metric":"a","timestamp":1e9,"value":-1E-99999999999999999999}`,
 		`{"metric":"a","timestamp":1795293175,"value":` + strings.Repeat("9", 400) + `}`, `{"metric":"a","value":1,"timestamp":` + strings.Repeat("1", 400) + `}`,
 		`{"metrics":[{"metric":"a","value":0.` + strings.Repeat("0", 400) + `1e401}]}`, "{\"metric\":\"\xed\xa0\x80\"}", "{\"metric\":\"\xc3\"}", `{"metric":"` + strings.Repeat("\\u0061", 300) + `"}`,
+		`{"key":"k","metrics":[` + strings.Repeat(`{"metric":"servers.web-1.cpu.user","timestamp":1795293175,"value":369.63},`, 5) + `{"metric":"a","timestamp":1795293174,"value":-1.5}]}`,
+		`{"metrics":[` + strings.Repeat(`{"value": "12", "fill": true, "metric": "a.b;k=v", "timestamp": "1478021700"}, `, 5) + `{"value":1}],"key":"0123456789abcdef"}`,
 		`{"fill":"True","metric":"a","timestamp":1,"value":007}`, `{"metrics":[{"metric":"","value":""}],"key":7}`,
 	} {
 		f.Add([]byte(s))

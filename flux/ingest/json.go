@@ -124,6 +124,7 @@ func (p *Parser) form(list token, one *raw, m *metric) {
 // list reads the metrics array.
 func (p *Parser) list() {
 	p.descend()
+	var l layout
 	for n := 0; p.element(n == 0); n++ {
 		p.req.Array = true
 		if p.source == fromTelegraf {
@@ -134,12 +135,14 @@ func (p *Parser) list() {
 		if r == nil {
 			return
 		}
-		if next := usual(p.b, p.i, r); next > 0 {
-			p.i = next
+		if end := usual(p.b, p.i, r, &l); end > 0 {
+			p.i = end
+			p.alike(&l)
 		} else {
 			*r = raw{}
 			p.item(r)
 		}
+		l.before = p.i
 		p.req.Fill = p.req.Fill || r.fill
 	}
 	p.depth--

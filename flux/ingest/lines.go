@@ -57,7 +57,7 @@ func (p *Parser) line(r *raw, line []byte) {
 		row := &p.lines.Rows[0]
 		if r.at(row.Timestamp) {
 			last, ok := clean(row.Name, breakByte)
-			r.name, r.clean = token{row.Name, text}, ok && last&breakByte == 0
+			r.name, r.clean = token{row.Name, text}, ok && last&breakByte == 0 && len(row.Name) <= maxLast
 			r.number, r.valueRead = row.Value, true
 			return
 		}

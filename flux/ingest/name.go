@@ -56,11 +56,49 @@ var classes = func() (t [256]uint8) {
 	return t
 }()
 
-// cleanName reads the name that starts at b[i] up to its closing quote. end is the quote's place, or 0 if there is no
-// quote or the name is not clean: it holds a byte that is not allowed or has to be replaced, two breaks in a row, or a
-// break at an end.
-func cleanName(b []byte, i int) (end int) {
-	last, double := uint8(breakByte), uint8(0)
+// cleanName returns how long the name is that b begins with and a quote ends, or 0 if there is no quote or the name is
+// not clean: it holds a byte that is not allowed or has to be replaced, two breaks in a row, or a break at an end.
+func cleanName(b []byte) (n int) {
+	inner := uint64(0)      // the high bit of the byte before, if that is not a break; the beginning counts as one
+	single := uint64(highs) // what is left of it after two breaks in a row
+	for ; n < len(b)-7; n += 8 {
+		x := load(b[n:])
+		low := x & lows
+		lower := low | ones*0x20 // of letters
+		stop := atLeast(low^ones*'_', 1)
+		stop ^= atLeast(lower, 'a') ^ atLeast(lower, 'z'+1)
+		stop ^= atLeast(low, '-') ^ atLeast(low, ':'+1) // digits, "-./" before them and ":" after them
+		stop = (stop | x) & highs
+		inside := atLeast((low|ones)^ones*'/', 1) & highs // which are no breaks; a dot is the byte before a slash
+		if stop == 0 {
+			single &= inside | inside<<8 | inner
+			inner = inside >> 56
+			continue
+		}
+		stop &= -stop // the first
+		end := first(stop)
+		if byte(x>>(8*end&63)) != '"' {
+			break
+		}
+		inside &^= stop // the quote counts as a break
+		if (inside|inside<<8|inner|-stop<<1)&single != highs {
+			return 0
+		}
+		return n + end
+	}
+	if single != highs {
+		return 0
+	}
+	last := uint8(breakByte)
+	if inner != 0 {
+		last = 0
+	}
+	return cleanRest(b, n, last)
+}
+
+// cleanRest is cleanName for what is left of a name, behind a byte of the class last.
+func cleanRest(b []byte, i int, last uint8) (end int) {
+	double := uint8(0)
 	for ; i < len(b); i++ {
 		c := classes[b[i]]
 		if c&nameByte == 0 {

@@ -141,3 +141,84 @@ func named(b []byte) bool {
 	}
 	return false
 }
+
+// exact are the powers of ten that matter here; a float64 holds each exactly. A whole number of at most 2^53 divided
+// by one of them is rounded once, so the quotient is the float64 nearest to the decimal.
+var exact = [...]float64{
+	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+}
+
+// decimal passes over a JSON number. next is its end, or 0 if there is none. read tells that f is its value, which
+// needs a number without an exponent and with few enough digits.
+func decimal(b []byte, i int) (f float64, next int, read bool) {
+	if len(b)-i < 8 {
+		return longDecimal(b, i)
+	}
+	x := load(b[i:i+8]) ^ ones*'0' // a digit is now its value
+	marks := (atLeast(x&lows, 10) | x) & highs
+	if marks == 0 {
+		return longDecimal(b, i)
+	}
+	whole := first(marks)
+	size, fraction, after := whole, 0, byte(x>>(8*whole&63)) // how many bytes, how many behind the dot, and what follows
+	if after == '.'^'0' {
+		size = first(marks & (marks - 1))
+		fraction = size - whole - 1
+		after = byte(x >> (8 * size & 63))
+		before := uint64(1)<<(8*whole&63) - 1
+		x = x&before | x>>8&^before // without the dot
+		if size == 8 || fraction == 0 {
+			return longDecimal(b, i)
+		}
+	}
+	if whole == 0 || whole > 1 && byte(x) == 0 || (after^'0')|0x20 == 'e' {
+		return longDecimal(b, i)
+	}
+	m := number8(x << (64 - 8*(whole+fraction)&63)) // with zeros in front instead of what follows
+	return float64(int64(m)) / exact[fraction&7], i + size, true
+}
+
+// longDecimal is decimal for any number; decimal itself has those of at most seven characters, without a sign.
+func longDecimal(b []byte, i int) (f float64, next int, read bool) {
+	negative := at(b, i) == '-'
+	if negative {
+		i++
+	}
+	m, start := uint64(0), i
+	for ; i < len(b) && b[i]-'0' <= 9; i++ {
+		m = m*10 + uint64(b[i]-'0')
+	}
+	n, fraction := i-start, 0
+	if n == 0 || n > 1 && b[start] == '0' {
+		return 0, 0, false
+	}
+	if at(b, i) == '.' {
+		i++
+		start = i
+		for ; i < len(b) && b[i]-'0' <= 9; i++ {
+			m = m*10 + uint64(b[i]-'0')
+		}
+		if fraction = i - start; fraction == 0 {
+			return 0, 0, false
+		}
+	}
+	if at(b, i)|0x20 == 'e' {
+		i++
+		if c := at(b, i); c == '-' || c == '+' {
+			i++
+		}
+		rest := pastDigits(b[i:])
+		if len(rest) == len(b)-i {
+			return 0, 0, false
+		}
+		return 0, len(b) - len(rest), false
+	}
+	if n+fraction > 18 || m > 1<<53 {
+		return 0, i, false
+	}
+	f = float64(m) / exact[fraction]
+	if negative {
+		f = -f
+	}
+	return f, i, true
+}

@@ -80,7 +80,7 @@ type Parser struct {
 	Hold func(bytes int64) *Error
 
 	req      Request
-	raws     []raw      // the points as they were written, in the order of the request
+	raws     []raw      // the points as they were written, in the order of the request; zero beyond its end
 	items    []Item     // memory for req.Items
 	rejected []Rejected // memory for req.Rejected
 	text     []byte     // unescaped and rewritten text; only ever appended to during a request
@@ -164,18 +164,22 @@ const (
 	fromLines
 )
 
-// raw is a point as it was written. For telegraf, name is that of the field until the point is judged.
+// raw is a point as it was written. For telegraf, name is that of the field until the point is judged. A timestamp and a
+// value that were read along the way need not be kept as they were written. What that leaves stands together.
 type raw struct {
-	name, time, value token
-	seconds           int64   // of time, if timeRead
-	number            float64 // of value, if valueRead
-	item              int32   // which object of the array, or which line, it stood in
-	of                int32   // which of telegraf's objects it is a field of, counted from 1; 0 for other points
-	whole             kind    // what stood for the point: an object, or what stood there instead of one
-	fill              bool
-	clean             bool // the name needs no rewriting and no check but that of its length
-	timeRead          bool // the timestamp is plain digits and was read along the way
-	valueRead         bool // so was the value
+	name      token
+	seconds   int64   // of time, if timeRead
+	number    float64 // of value, if valueRead
+	item      int32   // which object of the array, or which line, it stood in
+	of        int32   // which of telegraf's objects it is a field of, counted from 1; 0 for other points
+	whole     kind    // what stood for the point: an object, or what stood there instead of one
+	fill      bool
+	clean     bool // the name needs no rewriting and no check, but for the prefix
+	timeRead  bool // the timestamp is plain digits and was read along the way
+	timeText  bool // it was text
+	valueRead bool // the value was read along the way
+
+	time, value token
 }
 
 // token is a value as it was written: of a string the text without quotes and escapes, of everything else what stands

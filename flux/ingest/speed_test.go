@@ -34,6 +34,9 @@ var layouts = []struct {
 	{"spaces and escapes", func(i int) string {
 		return fmt.Sprintf(`{"metric":"servers.web-%04d.my\u0020cpu.%d.user","timestamp":%d,"value":%d}`, i/8, i%8, now.Unix(), i)
 	}},
+	{"changing", func(i int) string {
+		return fmt.Sprintf(`{"metric":"servers.web-%04d.cpu.%d.user","timestamp":%d,"value":%.2f%s}`, i/8, i%8, now.Unix(), float64(i%1000)*0.37, [2]string{"", `,"fill":true`}[i%2])
+	}},
 	{"unknown members", func(i int) string {
 		return fmt.Sprintf(`{"host":"web-%04d","metric":"servers.web-%04d.cpu.%d.user","timestamp":%d,"value":%d}`, i/8, i/8, i%8, now.Unix(), i)
 	}},
@@ -232,6 +235,31 @@ func BenchmarkNames(b *testing.B) {
 			}
 		})
 	})
+}
+
+// BenchmarkManyBodies is requests as a load generator with 10,000 names and four connections makes them: each connection
+// has every fourth name, and values and times move on, so that no body is like another and the processor cannot learn
+// their branches by heart.
+func BenchmarkManyBodies(b *testing.B) {
+	var bodies [][]byte
+	for i := 0; len(bodies) < 400; {
+		bodies = append(bodies, arrayOf(batch, func(int) string {
+			i += 4
+			name, at := i%10000, now.Unix()/60*60+int64(i/10000-75)*30
+			return fmt.Sprintf(`{"metric":"servers.web-%04d.cpu.%d.user","timestamp":%d,"value":%.2f}`, name/8, name%8, at, float64(i*7919%100003)*0.0037)
+		}))
+	}
+	var p ingest.Parser
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		if _, err := p.JSON(bodies[n%len(bodies)]); err != nil {
+			b.Fatal(err)
+		}
+		if err := p.Validate(rules(), ""); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perPoint(b)
 }
 
 // BenchmarkTelegraf is a batch of 1,000 objects, read and validated.

@@ -137,8 +137,9 @@ func (p *Parser) fields() token {
 		}
 		r.name, r.whole = token{name, text}, object
 		if f, next, read := decimal(p.b, p.i); next > 0 {
-			r.value = token{p.b[p.i:next:next], number}
-			r.number, r.valueRead = f, read
+			if r.number, r.valueRead = f, read; !read {
+				r.value = token{p.b[p.i:next:next], number}
+			}
 			p.i = next
 		} else {
 			r.value = p.value()
@@ -172,6 +173,7 @@ func (p *Parser) tags() token {
 // keep makes points of an element that was read. Its fields are the points from raws[from] on.
 func (p *Parser) keep(from int, one *raw, m *metric) {
 	if !m.isTelegraf(one) {
+		clear(p.raws[from:])
 		p.raws, p.series.tags = p.raws[:from], p.series.tags[:m.from]
 		if r := p.next(); r != nil {
 			*r = *one

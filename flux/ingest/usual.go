@@ -2,44 +2,45 @@ package ingest
 
 // usual reads an object that is laid out as nearly every client does it: the members metric, timestamp, value and
 // perhaps fill, each at most once and in any order, text without escapes, plain numbers. It fills r, which must be
-// zero, exactly as item would, only faster, and returns where the object ends. For any other layout, right or wrong, it
-// returns 0 and leaves r undefined.
-func usual(b []byte, i int, r *raw) int {
+// zero, exactly as item would, only faster, notes in l where the values stand, and returns where the object ends. For
+// any other layout, right or wrong, it returns 0 and leaves r and l undefined.
+func usual(b []byte, i int, r *raw, l *layout) int {
 	if at(b, i) != '{' {
 		return 0
 	}
+	l.n, l.fill = 0, false
 	for {
 		i = past(b, i+1)
 		if len(b)-i < len(`"value":1}`) {
 			return 0
 		}
-		var end int
-		switch b[i+1] {
+		what := b[i+1]
+		switch what {
 		case 'm':
-			if string(b[i:i+8]) != `"metric"` || r.name.kind != absent {
+			if string(b[i:i+8]) != `"metric"` {
 				return 0
 			}
-			end = usualName(b, colon(b, i+8), r)
+			i += 8
 		case 't':
-			if len(b)-i < 11 || string(b[i:i+11]) != `"timestamp"` || r.time.kind != absent {
+			if len(b)-i < 11 || string(b[i:i+11]) != `"timestamp"` {
 				return 0
 			}
-			end = usualTime(b, colon(b, i+11), r)
+			i += 11
 		case 'v':
-			if string(b[i:i+7]) != `"value"` || r.value.kind != absent {
+			if string(b[i:i+7]) != `"value"` {
 				return 0
 			}
-			end = usualValue(b, colon(b, i+7), r)
+			i += 7
 		case 'f':
-			if string(b[i:i+6]) != `"fill"` || r.fill {
+			if string(b[i:i+6]) != `"fill"` {
 				return 0
 			}
-			end = usualFill(b, colon(b, i+6), r)
+			i += 6
 		}
-		if end == 0 {
+		if i = usualValue(b, colon(b, i), what, r, l); i == 0 {
 			return 0
 		}
-		i = past(b, end)
+		i = past(b, i)
 		switch at(b, i) {
 		case ',':
 		case '}':
@@ -76,29 +77,59 @@ func colon(b []byte, i int) int {
 	return past(b, i+1)
 }
 
-func usualName(b []byte, i int, r *raw) int {
-	if at(b, i) != '"' {
+// usualValue reads the value of the member that begins with what, notes where it is, and returns where it ends, or 0.
+func usualValue(b []byte, i int, what byte, r *raw, l *layout) int {
+	if l.has(what) {
 		return 0
 	}
-	i++
-	end := cleanName(b, i)
-	r.clean = end > 0
+	k := number
+	if at(b, i) == '"' {
+		k = text
+		i++
+	}
+	end := 0
+	switch what {
+	case 'm':
+		end = usualName(b, i, k, r)
+	case 't':
+		end = usualTime(b, i, k, r)
+	case 'v':
+		end = usualNumber(b, i, k, r)
+	case 'f':
+		end = usualFill(b, i, k)
+		r.fill = true
+	}
 	if end == 0 {
-		for end = i; end < len(b) && b[end] != '"'; end++ {
+		return 0
+	}
+	l.note(what, k, i, end)
+	if k == text {
+		if at(b, end) != '"' {
+			return 0
+		}
+		end++
+	}
+	return end
+}
+
+func usualName(b []byte, i int, k kind, r *raw) (end int) {
+	if k != text {
+		return 0
+	}
+	n := cleanName(b[i:])
+	r.clean = n > 0 && n <= maxLast
+	if end = i + n; n == 0 {
+		for ; end < len(b) && b[end] != '"'; end++ {
 			if c := b[end]; c < ' ' || c > '~' || c == '\\' {
 				return 0
 			}
 		}
-		if end == len(b) {
-			return 0
-		}
 	}
 	r.name = token{b[i:end:end], text}
-	return end + 1
+	return end
 }
 
-func usualTime(b []byte, i int, r *raw) int {
-	k, i := quoted(b, i)
+func usualTime(b []byte, i int, k kind, r *raw) (end int) {
 	start, s := i, int64(0)
 	for ; i < len(b) && b[i]-'0' <= 9; i++ {
 		s = s*10 + int64(b[i]-'0')
@@ -107,99 +138,23 @@ func usualTime(b []byte, i int, r *raw) int {
 	if n == 0 || n > 1 && b[start] == '0' {
 		return 0
 	}
-	r.time = token{b[start:i:i], k}
-	r.seconds, r.timeRead = s, n == 10
-	return closed(b, i, k)
-}
-
-func usualValue(b []byte, i int, r *raw) int {
-	k, i := quoted(b, i)
-	start := i
-	f, i, read := decimal(b, i)
-	if i == 0 {
-		return 0
+	if r.seconds, r.timeRead, r.timeText = s, n == 10, k == text; !r.timeRead {
+		r.time = token{b[start:i:i], k}
 	}
-	r.value = token{b[start:i:i], k}
-	r.number, r.valueRead = f, read
-	return closed(b, i, k)
+	return i
 }
 
-func usualFill(b []byte, i int, r *raw) int {
-	k, i := quoted(b, i)
+func usualNumber(b []byte, i int, k kind, r *raw) (end int) {
+	f, end, read := decimal(b, i)
+	if r.number, r.valueRead = f, read; !read && end > 0 {
+		r.value = token{b[i:end:end], k}
+	}
+	return end
+}
+
+func usualFill(b []byte, i int, k kind) (end int) {
 	if len(b)-i < 4 || string(b[i:i+4]) != "true" && (k != text || string(b[i:i+4]) != "True") {
 		return 0
 	}
-	r.fill = true
-	return closed(b, i+4, k)
-}
-
-// quoted passes over the quote before a value, if there is one, and says whether the value is text or a number.
-func quoted(b []byte, i int) (kind, int) {
-	if at(b, i) == '"' {
-		return text, i + 1
-	}
-	return number, i
-}
-
-// closed passes over the quote after a value that is text; 0 means that it is not there.
-func closed(b []byte, i int, k kind) int {
-	if k != text {
-		return i
-	}
-	if at(b, i) != '"' {
-		return 0
-	}
-	return i + 1
-}
-
-// exact are the powers of ten that matter here; a float64 holds each exactly. A whole number of at most 2^53 divided
-// by one of them is rounded once, so the quotient is the float64 nearest to the decimal.
-var exact = [...]float64{
-	1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-}
-
-// decimal passes over a JSON number. next is its end, or 0 if there is none. read tells that f is its value, which
-// needs a number without an exponent and with few enough digits.
-func decimal(b []byte, i int) (f float64, next int, read bool) {
-	negative := at(b, i) == '-'
-	if negative {
-		i++
-	}
-	m, start := uint64(0), i
-	for ; i < len(b) && b[i]-'0' <= 9; i++ {
-		m = m*10 + uint64(b[i]-'0')
-	}
-	n, fraction := i-start, 0
-	if n == 0 || n > 1 && b[start] == '0' {
-		return 0, 0, false
-	}
-	if at(b, i) == '.' {
-		i++
-		start = i
-		for ; i < len(b) && b[i]-'0' <= 9; i++ {
-			m = m*10 + uint64(b[i]-'0')
-		}
-		if fraction = i - start; fraction == 0 {
-			return 0, 0, false
-		}
-	}
-	if at(b, i)|0x20 == 'e' {
-		i++
-		if c := at(b, i); c == '-' || c == '+' {
-			i++
-		}
-		rest := pastDigits(b[i:])
-		if len(rest) == len(b)-i {
-			return 0, 0, false
-		}
-		return 0, len(b) - len(rest), false
-	}
-	if n+fraction > 18 || m > 1<<53 {
-		return 0, i, false
-	}
-	f = float64(m) / exact[fraction]
-	if negative {
-		f = -f
-	}
-	return f, i, true
+	return i + 4
 }

@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"cmp"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -30,11 +29,16 @@ func (p *Parser) Validate(rules Rules, prefix string) error {
 		return p.refuseFull()
 	}
 	p.items, p.rejected = slices.Grow(p.items[:0], len(p.raws)), p.rejected[:0]
-	sorted, last := true, int64(math.MinInt64)
 	n := 0
-	for i := range p.raws {
-		it := &p.items[:n+1][n]
-		if !p.point(&p.raws[i], it, &w, prefix) {
+	for i := 0; ; i++ {
+		if prefix == "" {
+			k := w.easy(p.raws[i:], p.items[n:cap(p.items)])
+			n, i = n+k, i+k
+		}
+		if i == len(p.raws) {
+			break
+		}
+		if !p.point(&p.raws[i], &p.items[:n+1][n], &w, prefix) {
 			if p.fault.reason == ReasonTooMany {
 				return &Error{Code: http.StatusRequestEntityTooLarge, Message: p.fault.rule, Item: -1, Reason: ReasonTooMany}
 			}
@@ -50,16 +54,40 @@ func (p *Parser) Validate(rules Rules, prefix string) error {
 		if int64(cap(p.text)) != p.textCap && !p.spread() {
 			return p.refuseFull()
 		}
-		sorted = sorted && last <= it.Timestamp
-		last = it.Timestamp
 		n++
 	}
 	p.items = p.items[:n]
-	if !sorted {
+	if !inOrder(p.items) {
 		slices.SortStableFunc(p.items, func(a, b Item) int { return cmp.Compare(a.Timestamp, b.Timestamp) })
 	}
 	p.req.Items, p.req.Rejected = p.items, p.rejected
 	return nil
+}
+
+// easy validates points as long as they are ready, and returns how many. There is no prefix.
+func (w *window) easy(raws []raw, items []Item) int {
+	for i := range raws {
+		r := &raws[i]
+		if !w.ready(r) {
+			return i
+		}
+		items[i] = Item{Name: r.name.text, Timestamp: r.seconds * 1000, Value: r.number, Fill: r.fill}
+	}
+	return len(raws)
+}
+
+// ready reports whether nothing of a point has to be looked at any more but the name's length under a prefix.
+func (w *window) ready(r *raw) bool {
+	return r.clean && r.timeRead && r.valueRead && (r.fill || r.seconds >= w.first && r.seconds <= w.last)
+}
+
+func inOrder(items []Item) bool {
+	for i := 1; i < len(items); i++ {
+		if items[i].Timestamp < items[i-1].Timestamp {
+			return false
+		}
+	}
+	return true
 }
 
 // refuseFull refuses the request for want of memory, now and when it is validated again.
@@ -75,6 +103,10 @@ const namesTooLong = "names too long - those of all fields come to more than 32 
 func (p *Parser) point(r *raw, it *Item, w *window, prefix string) bool {
 	var name []byte
 	var ok bool
+	if w.ready(r) && len(prefix)+1+len(r.name.text) <= maxName {
+		*it = Item{Name: p.under(r.name.text, prefix), Timestamp: r.seconds * 1000, Value: r.number, Fill: r.fill}
+		return true
+	}
 	if r.of > 0 {
 		p.made = nil
 		name, ok = p.seriesName(r, prefix)
@@ -135,9 +167,7 @@ func (p *Parser) name(r *raw, prefix string) (name []byte, ok bool) {
 	switch {
 	case r.name.kind != text:
 		rule = "not a string"
-	case r.clean && len(name) <= maxLast:
 	case r.clean:
-		rule = checkLength(name)
 	default:
 		name, rule = p.tidied(name)
 	}

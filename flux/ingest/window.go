@@ -56,10 +56,14 @@ func (p *Parser) seconds(r *raw, w *window) (s int64, ok bool) {
 
 // written is the timestamp for a message, where it may be kept as a number only.
 func (r *raw) written() token {
-	if r.time.kind == absent {
-		return token{strconv.AppendInt(nil, r.seconds, 10), number}
+	if r.time.kind != absent {
+		return r.time
 	}
-	return r.time
+	k := number
+	if r.timeText {
+		k = text
+	}
+	return token{strconv.AppendInt(nil, r.seconds, 10), k}
 }
 
 func (w *window) old() string {
