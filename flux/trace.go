@@ -110,7 +110,7 @@ func (t *tracer) hash(name []byte) traceHash {
 }
 
 // update hands the number of the place of each point's metric to f, with the index of the point. The points were received, or else are
-// being settled. Metrics that come in the order in which they once got their places are found without a search.
+// being settled, which is of no interest where their metric was forgotten meanwhile. Metrics that come in the order in which they once got their places are found without a search.
 func (t *tracer) update(pts []graphite.Point, received bool, f func(at, i int)) {
 	var run [traceRun]traceHash
 	at := -1
@@ -121,11 +121,13 @@ func (t *tracer) update(pts []graphite.Point, received bool, f func(at, i int)) 
 		}
 		t.mu.Lock()
 		if i := at + 1; i >= len(t.places) || !t.places[i].is(run[0]) {
-			t.warm(run[:n])
+			t.warm(run[:n], received)
 		}
 		for k := range n {
-			at = t.place(run[k], at+1, received)
-			f(at, from+k)
+			if i := t.place(run[k], at+1, received); i >= 0 {
+				at = i
+				f(i, from+k)
+			}
 		}
 		t.mu.Unlock()
 	}

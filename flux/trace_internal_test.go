@@ -90,13 +90,17 @@ func TestTraceOfAForgottenMetric(t *testing.T) {
 	tr := newTracer(time.Now)
 	pts := tracedPoints("m", 1)
 	tr.delivered(pts, nil)
-	got, known := tr.look("m.0.cpu.user")
-	require.True(t, known)
-	require.Zero(t, got.Pending)
+	tr.givenUp(pts, nil)
+	_, known := tr.look("m.0.cpu.user")
+	require.False(t, known)
+	tr.judged(pts, []Verdict{{Outcome: Accepted}}, nil)
+	tr.delivered(pts, nil)
+	tr.delivered(pts, nil) // one that was accepted before it was forgotten
+	require.Zero(t, tr.mustLook(t, "m.0.cpu.user").Pending)
 	for i := range 300 { // reasons are a few; should they ever be many, the table holds
 		tr.refused(pts[0].Name, fmt.Sprint(i))
 	}
-	got, _ = tr.look("m.0.cpu.user")
+	got, _ := tr.look("m.0.cpu.user")
 	require.Equal(t, "other", got.LastRejectReason)
 	tr.passed(pts, errors.New("x"))
 	require.EqualValues(t, 301, tr.mustLook(t, "m.0.cpu.user").Rejected)

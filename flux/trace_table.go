@@ -2,12 +2,16 @@ package flux
 
 import "math/bits"
 
-// place returns which place is the metric's, taking one where it has none. It looks at guess first.
+// place returns which place is the metric's, taking one where it has none and a point of it was received; else that is -1.
+// It looks at guess first.
 func (t *tracer) place(h traceHash, guess int, received bool) int {
 	i := guess
 	if uint(i) >= uint(len(t.places)) || !t.places[i].is(h) {
 		if i = t.find(h); i < 0 {
-			return t.take(h)
+			if received {
+				i = t.take(h)
+			}
+			return i
 		}
 	}
 	if received {
@@ -42,7 +46,6 @@ func (t *tracer) take(h traceHash) int {
 		}
 	} else {
 		i = t.turn()
-		t.touched += t.home(t.places[t.hand].tag).tag // likely the next to go
 		t.forget(i)
 	}
 	t.places[i] = tracePlace{tag: h.tag, rest: h.rest}
@@ -125,10 +128,18 @@ func (t *tracer) advance(to int) {
 	}
 }
 
-// warm reads where the search for each starts, so that the cache misses overlap.
-func (t *tracer) warm(run []traceHash) {
+// warm reads where the search for each starts, and that for those that are likely to make room for them, so that the cache
+// misses overlap.
+func (t *tracer) warm(run []traceHash, received bool) {
 	for _, h := range run {
 		t.touched += t.home(h.tag).tag
+	}
+	if !received || len(t.places) < t.most {
+		return
+	}
+	next := t.places[t.hand:]
+	for i := range next[:min(len(run), len(next))] {
+		t.touched += t.home(next[i].tag).tag
 	}
 }
 
