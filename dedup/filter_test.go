@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
@@ -467,6 +468,62 @@ func TestFilterPendingAtIntervals(t *testing.T) {
 		require.EqualValues(t, 60_000*i, last(t, f.Store, "m"))
 	}
 	require.Zero(t, f.Stats().Pending)
+}
+
+// However many points of a metric a request has, at intervals they take little room, and none where nothing is pending.
+func TestFilterIntervalsInRequests(t *testing.T) {
+	for _, size := range []int{1, 2, 5, 60, 1000} {
+		for required := 1; required <= 3; required++ {
+			f := &dedup.Filter{MaxPending: 4000, Required: required}
+			r := dedup.Reservation{Filter: f}
+			var all []dedup.Mark
+			for i := range int64(3000) {
+				all = append(all, at(10*i)...)
+			}
+			out := make([]dedup.Verdict, size)
+			for i := 0; i < len(all); i += size {
+				require.NoError(t, r.Judge(t.Context(), all[i:i+size], out))
+				require.Equal(t, size, r.Kept())
+			}
+			require.Less(t, f.Stats().Bytes, int64(400), "%d a request", size)
+			for range required {
+				require.Equal(t, int64(len(all)), f.Stats().Pending)
+				for i := range all {
+					require.NoError(t, f.Done(t.Context(), all[i:i+1]))
+				}
+				require.Less(t, f.Stats().Bytes, int64(400))
+			}
+			require.Zero(t, f.Stats().Pending)
+			require.Zero(t, f.Stats().Evicted)
+			require.Equal(t, all[len(all)-1].Timestamp, last(t, f.Store, "m"))
+		}
+	}
+}
+
+// Points may be further apart than an int64 has milliseconds.
+func TestFilterFarApart(t *testing.T) {
+	for _, first := range []int64{math.MinInt64 + 1, math.MinInt64 + 808, -1 << 62} {
+		for _, second := range []int64{math.MaxInt64 - 1, first + 1<<62 + 1<<61, 1_700_000_000_000} {
+			for required := 1; required <= 2; required++ {
+				f := &dedup.Filter{Required: required}
+				pts := at(first, second)
+				require.Equal(t, "new,new", judge(t, f, pts...))
+				f.Kept(pts)
+				f.Recover(pts)
+				require.Equal(t, "duplicate,duplicate", judge(t, f, pts...))
+				for range required + 1 {
+					require.NoError(t, f.Done(t.Context(), pts[1:]))
+				}
+				for range required + 1 {
+					require.EqualValues(t, dedup.None, last(t, f.Store, "m"))
+					require.NoError(t, f.Done(t.Context(), pts[:1]))
+				}
+				require.Equal(t, second, last(t, f.Store, "m"))
+				st := f.Stats()
+				require.Zero(t, st.Pending+st.Blocked+st.Reserved)
+			}
+		}
+	}
 }
 
 // Two filters may judge by one Memory: each sees the marks that the other raises.

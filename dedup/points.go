@@ -18,8 +18,7 @@ const (
 // span is a run of a metric's points at equal distances of which the same is
 // known: what comes every minute takes one, however much of it is pending. A
 // point is a span of one. A reservation lasts until Kept or Release, whatever
-// Done or Recover make of the point's state meanwhile; a point that has one is a
-// span of its own, and stays.
+// Done or Recover make of the point's state meanwhile, and keeps the point here.
 type span struct {
 	first int64  // timestamp of the oldest
 	step  uint32 // milliseconds from one to the next; of a span of one, anything
@@ -46,11 +45,11 @@ func (q *span) cut(k uint32) {
 
 // follows tells that q, the next of the metric's points, can be one span with p.
 func (q *span) follows(p *span) bool {
-	if p.state != q.state || p.need != q.need || p.by != 0 || q.by != 0 {
+	if p.state != q.state || p.need != q.need || p.by != q.by {
 		return false
 	}
-	d := q.first - p.last()
-	return d <= math.MaxUint32 && (p.n == 1 || d == int64(p.step)) && (q.n == 1 || d == int64(q.step))
+	d := q.first - p.last() // negative where it is more than an int64 holds
+	return d > 0 && d <= math.MaxUint32 && (p.n == 1 || d == int64(p.step)) && (q.n == 1 || d == int64(q.step))
 }
 
 // entry is what the filter knows of a metric: its points by timestamp, of which
@@ -150,12 +149,66 @@ func (e *entry) place(i int, q span) (grown int) {
 		e.held = inFar
 	}
 	f := e.far
-	if len(f.all) == cap(f.all) && f.at > 0 {
+	if n := len(f.all) - f.at; f.at > 0 && (i < n/2 || n == 0) { // there is room in front
+		f.at--
+		copy(f.all[f.at:], f.all[f.at+1:f.at+1+i])
+		f.all[f.at+i] = q
+		return grown
+	}
+	if len(f.all) == cap(f.all) && f.at*4 >= len(f.all) {
 		f.pack()
 	}
 	room := cap(f.all)
 	f.all = slices.Insert(f.all, f.at+i, q)
 	return grown + cap(f.all) - room
+}
+
+// become gives the point at ts another state, given the index of the span that has
+// it, and returns by how many spans the room in far grew. Where points change one
+// after the other, as they do when a request is kept or a destination delivers,
+// each goes from one span to the one before.
+func (e *entry) become(i int, ts int64, to state, need uint8, by uint32) (grown int) {
+	v := e.view()
+	q := &v[i]
+	if q.n > 1 {
+		one := span{first: ts, n: 1, by: by, state: to, need: need}
+		if ts == q.first && i > 0 && one.follows(&v[i-1]) {
+			v[i-1].extend(&one)
+			q.cut(1)
+			return 0
+		}
+		if ts == q.last() && i+1 < len(v) && v[i+1].follows(&one) {
+			one.extend(&v[i+1])
+			v[i+1] = one
+			q.n--
+			return 0
+		}
+		i, grown = e.single(i, ts)
+		q = &e.view()[i]
+	}
+	q.state, q.need, q.by = to, need, by
+	e.join(i)
+	return grown
+}
+
+// drop takes out the point at ts, given the index of the span that has it, and
+// returns by how many spans the room in far grew.
+func (e *entry) drop(i int, ts int64) (grown int) {
+	if q := &e.view()[i]; q.n > 1 {
+		if ts == q.first {
+			q.cut(1)
+			return 0
+		}
+		i, grown = e.single(i, ts)
+	}
+	e.remove(i)
+	return grown
+}
+
+// extend adds the points of q, which follows p.
+func (p *span) extend(q *span) {
+	p.step = uint32(q.first - p.last())
+	p.n += q.n
 }
 
 // single makes the point at ts a span of its own, given the index of the one that
@@ -187,27 +240,27 @@ func (e *entry) keepNewest(ts int64, by uint32) bool {
 		return false
 	}
 	q := &e.near[e.held-1]
-	if q.first != ts || q.by != by || by == 0 || q.state != reserved {
+	if q.first != ts || q.n != 1 || q.by != by || by == 0 || q.state != reserved {
 		return false
 	}
 	q.by, q.state = 0, kept
 	if p := &e.near[0]; e.held == 2 && q.follows(p) {
-		p.step = uint32(q.first - p.last())
-		p.n++
+		p.extend(q)
 		e.held = 1
 	}
 	return true
 }
 
-// joinDepth is how far from the newest point spans are joined: further back it
-// would cost more than it saves.
-const joinDepth = 4
+// joinMost bounds the spans among which some are joined. A metric with more of them
+// comes at no interval, and to join and part its points would cost more than it
+// saves.
+const joinMost = 64
 
 // join makes one of the span at an index and those beside it, where they are
 // alike.
 func (e *entry) join(i int) {
 	v := e.view()
-	if len(v)-i > joinDepth {
+	if len(v) > joinMost {
 		return
 	}
 	if i+1 < len(v) && v[i+1].follows(&v[i]) {
@@ -222,9 +275,7 @@ func (e *entry) join(i int) {
 // fold takes the span after the one at an index into that.
 func (e *entry) fold(i int) {
 	v := e.view()
-	p, q := &v[i], &v[i+1]
-	p.step = uint32(q.first - p.last())
-	p.n += q.n
+	v[i].extend(&v[i+1])
 	e.remove(i + 1)
 }
 
@@ -235,6 +286,11 @@ func (e *entry) remove(i int) {
 		return
 	}
 	v := e.view()
+	if e.held == inFar && i < len(v)/2 {
+		copy(v[1:], v[:i])
+		e.trim(1)
+		return
+	}
 	copy(v[i:], v[i+1:])
 	e.shorten(1)
 }

@@ -98,9 +98,7 @@ func (sh *shard) createFor(m *memoryShard, hash uint64, name []byte) *metric {
 func (sh *shard) add(sl *metric, at int, q span) {
 	grown := sl.val.insert(at, q)
 	sh.count(q.state, 1)
-	if q.by == 0 {
-		sl.val.join(at)
-	}
+	sl.val.join(at)
 	if grown > 0 {
 		sh.bytes += int64(grown) * spanBytes
 		if sh.bytes > sh.budget {
@@ -112,7 +110,7 @@ func (sh *shard) add(sl *metric, at int, q span) {
 // append is add for a point that is newer than all others and reserved by a call.
 func (sh *shard) append(sl *metric, ts int64, call uint32) {
 	e := &sl.val
-	if uint(e.held) >= uint(len(e.near)) {
+	if uint(e.held) >= uint(len(e.near)) || e.held > 0 && e.near[e.held-1].by == call {
 		sh.add(sl, len(e.view()), span{first: ts, n: 1, by: call, state: reserved, need: sh.required})
 		return
 	}
@@ -123,12 +121,20 @@ func (sh *shard) append(sl *metric, ts int64, call uint32) {
 	sh.reserved++
 }
 
-// single makes the point at ts a span of its own, given the index of its span, and
-// returns its index and itself.
-func (sh *shard) single(sl *metric, at int, ts int64) (int, *span) {
-	at, grown := sl.val.single(at, ts)
-	sh.bytes += int64(grown) * spanBytes
-	return at, &sl.val.view()[at]
+// become gives the point at ts another state, given the index of its span.
+func (sh *shard) become(sl *metric, at int, ts int64, to state, need uint8, by uint32) {
+	if was := sl.val.view()[at].state; was != to {
+		sh.count(was, -1)
+		sh.count(to, 1)
+		sh.ended = sh.ended || was == reserved
+	}
+	sh.bytes += int64(sl.val.become(at, ts, to, need, by)) * spanBytes
+}
+
+// drop takes out the point at ts, which is counted no more, given the index of its
+// span.
+func (sh *shard) drop(sl *metric, at int, ts int64) {
+	sh.bytes += int64(sl.val.drop(at, ts)) * spanBytes
 }
 
 // count keeps the gauges.
@@ -183,14 +189,14 @@ func (sh *shard) keep(sl *metric, ts int64, by uint32) {
 	if q.by == 0 || by != 0 && q.by != by {
 		return
 	}
-	q.by = 0
 	switch q.state {
 	case reserved:
-		sh.move(q, kept)
-		e.join(at)
+		sh.become(sl, at, ts, kept, q.need, 0)
 	case passed:
-		e.remove(at)
+		sh.drop(sl, at, ts)
 		sh.rest(sl)
+	default:
+		sh.become(sl, at, ts, q.state, q.need, 0)
 	}
 }
 
@@ -202,27 +208,16 @@ func (sh *shard) recovered(sl *metric, ts int64) {
 		sh.add(sl, at, span{first: ts, n: 1, state: kept, need: 1})
 		return
 	}
-	at, q := sh.single(sl, at, ts)
+	q := e.view()[at]
 	if q.need == math.MaxUint8 {
 		sh.owe(sl.hash, 1)
 	} else {
 		q.need++
 	}
-	if q.state != kept {
-		sh.move(q, kept)
-	}
-	e.join(at)
+	sh.become(sl, at, ts, kept, q.need, q.by)
 	if sh.bytes > sh.budget {
 		sh.makeRoom()
 	}
-}
-
-// move changes the state of a point that is a span of its own.
-func (sh *shard) move(q *span, to state) {
-	sh.count(q.state, -1)
-	sh.count(to, 1)
-	sh.ended = sh.ended || q.state == reserved
-	q.state = to
 }
 
 // release drops a reservation, of the call by alone if that is not 0, and the
@@ -234,23 +229,24 @@ func (sh *shard) release(sl *metric, ts int64, by uint32) {
 	if !found {
 		return
 	}
-	q := &e.view()[at]
+	q := e.view()[at]
 	if q.by == 0 || by != 0 && q.by != by {
 		return
 	}
-	q.by = 0
 	taken := min(q.need, sh.required)
 	q.need -= taken
 	switch {
 	case q.state == reserved:
-		e.remove(at)
+		sh.drop(sl, at, ts)
 		sh.forget(sl, ts)
 		sh.count(reserved, -1)
 		sh.ended = true
 	case q.state == kept && q.need == 0: // it had been recovered meanwhile, and done
-		sh.move(q, delivered)
+		sh.become(sl, at, ts, delivered, 0, 0)
 	case q.state == passed:
-		e.remove(at)
+		sh.drop(sl, at, ts)
+	default:
+		sh.become(sl, at, ts, q.state, q.need, 0)
 	}
 	if missing := sh.required - taken; missing > 0 {
 		sh.pay(sl.hash, nil, uint32(missing))
@@ -275,7 +271,7 @@ func (sh *shard) done(sl *metric, hash uint64, m *Mark) {
 func (sh *shard) doneFirst(sl *metric, m *Mark) bool {
 	e := &sl.val
 	v := e.view()
-	if len(v) == 0 || len(sh.values) > 0 || sh.owes(sl.hash) {
+	if len(v) == 0 || sh.owes(sl.hash) {
 		return false
 	}
 	switch q := &v[0]; {
@@ -289,6 +285,7 @@ func (sh *shard) doneFirst(sl *metric, m *Mark) bool {
 		e.trim(1)
 	}
 	sh.pending--
+	sh.forget(sl, m.Timestamp)
 	sh.rise(sl, m.Timestamp, m.Value)
 	sh.rest(sl)
 	return true
@@ -301,10 +298,9 @@ func (sh *shard) doneOnce(sl *metric, m *Mark) bool {
 	if !found || e.view()[at].need == 0 {
 		return false
 	}
-	at, q := sh.single(sl, at, m.Timestamp)
-	if q.need--; q.need == 0 {
-		sh.move(q, delivered)
-		e.join(at)
+	q := e.view()[at]
+	if q.need == 1 {
+		sh.become(sl, at, m.Timestamp, delivered, 0, q.by)
 		sh.advance(sl, m)
 		sh.rest(sl)
 		return true
@@ -312,7 +308,7 @@ func (sh *shard) doneOnce(sl *metric, m *Mark) bool {
 	if q.by != 0 { // a Release may end what it waits for
 		sh.remember(sl, m)
 	}
-	e.join(at)
+	sh.become(sl, at, m.Timestamp, q.state, q.need-1, q.by)
 	return true
 }
 
