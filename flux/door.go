@@ -119,7 +119,7 @@ func (d *door) admit(ctx context.Context, pts []graphite.Point, e entry) (*judgi
 	j.reset(len(pts))
 	err := d.judge(ctx, j, pts, e)
 	d.count(j.out, err)
-	if d.tracer != nil {
+	if d.tracer != nil && !j.told {
 		d.tracer.judged(pts, j.out, err)
 	}
 	return j, err
@@ -129,11 +129,15 @@ func (d *door) admit(ctx context.Context, pts []graphite.Point, e entry) (*judgi
 func (d *door) pass(ctx context.Context, pts []graphite.Point, e entry) error {
 	n := uint64(len(pts))
 	d.received.Add(n)
-	durable, err := d.send(ctx, pts, nil, e)
 	if d.tracer != nil {
-		d.tracer.passed(pts, err)
+		d.tracer.passed(pts, nil) // before they can be delivered
 	}
+	durable, err := d.send(ctx, pts, nil, e)
 	if err != nil {
+		if d.tracer != nil {
+			d.tracer.takeBack(pts, nil)
+			d.tracer.passed(pts, err)
+		}
 		d.reject(refusal(err), n)
 		return err
 	}

@@ -25,6 +25,7 @@ type judging struct {
 	out      []Verdict
 	allNew   bool // all verdicts are dedup.New
 	unjudged bool // the verdicts are by what is pending alone
+	told     bool // the trace was, of the verdicts
 }
 
 func (d *door) put(j *judging) {
@@ -37,18 +38,18 @@ func (d *door) put(j *judging) {
 func (j *judging) reset(n int) {
 	j.out = append(j.out[:0], make([]Verdict, n)...)
 	j.marks, j.index = j.marks[:0], j.index[:0]
-	j.allNew, j.unjudged = false, false
+	j.allNew, j.unjudged, j.told = false, false, false
 	j.pts, j.tags, j.waiting = j.pts[:0], j.tags[:0], j.waiting[:0]
 }
 
 func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e entry) error {
 	if !e.judge || d.filter == nil {
-		durable, err := d.send(ctx, pts, nil, e)
-		if err != nil {
-			return err
-		}
 		for i := range j.out {
 			j.out[i].Outcome = Accepted
+		}
+		durable, err := d.sendTold(ctx, j, pts, pts, nil, e)
+		if err != nil {
+			return err
 		}
 		return d.commit(ctx, e, durable)
 	}
@@ -60,10 +61,9 @@ func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e en
 	news, tags, duplicates := j.settle(pts)
 	durable := !d.lags || !duplicates
 	if len(news) > 0 {
-		kept, err := d.send(ctx, news, tags, e)
+		kept, err := d.sendTold(ctx, j, pts, news, tags, e)
 		if err != nil {
 			j.res.Release()
-			clear(j.out)
 			return err
 		}
 		n := j.res.Kept()
@@ -73,6 +73,23 @@ func (d *door) judge(ctx context.Context, j *judging, pts []graphite.Point, e en
 		durable = durable && kept
 	}
 	return d.commit(ctx, e, durable)
+}
+
+// sendTold is send of some of pts, of whose verdicts it tells the trace before: they may be delivered at once. On an error
+// it takes the verdicts back.
+func (d *door) sendTold(ctx context.Context, j *judging, pts, send []graphite.Point, tags []byte, e entry) (durable bool, err error) {
+	if d.tracer != nil {
+		d.tracer.judged(pts, j.out, nil)
+		j.told = true
+	}
+	if durable, err = d.send(ctx, send, tags, e); err != nil {
+		if j.told {
+			d.tracer.takeBack(pts, j.out)
+			j.told = false
+		}
+		clear(j.out)
+	}
+	return durable, err
 }
 
 // sort lists in j.marks the points that the filter is to judge.

@@ -171,6 +171,31 @@ func (t *tracer) passed(pts []graphite.Point, err error) {
 	})
 }
 
+// takeBack undoes what judged did, or without verdicts passed, for points that found no room.
+func (t *tracer) takeBack(pts []graphite.Point, out []Verdict) {
+	t.update(pts, false, func(at, i int) {
+		p, was := &t.places[at], Accepted
+		if out != nil {
+			was = out[i].Outcome
+		}
+		var n *uint32
+		switch was {
+		case Accepted:
+			n = &p.accepted
+		case Duplicate:
+			n = &p.duplicate
+		case Late:
+			n = &p.late
+		default:
+			n = &p.rejected
+		}
+		if *n > 0 { // it may have been forgotten meanwhile
+			*n--
+		}
+		t.settle(at)
+	})
+}
+
 // refused is told of a point that was rejected before it could be judged.
 func (t *tracer) refused(name []byte, reason string) {
 	now, why := t.seconds(), t.index(reason)
@@ -204,10 +229,12 @@ func (t *tracer) givenUp(pts []graphite.Point, _ []byte) {
 	})
 }
 
-// accept counts a point that is pending from now on.
+// accept counts a point that is pending from now on, unless it was settled already.
 func (t *tracer) accept(at int) {
-	t.places[at].accepted++
-	t.waits.add(at)
+	p := &t.places[at]
+	if p.accepted++; p.pending() > 0 {
+		t.waits.add(at)
+	}
 }
 
 // settle is called when a point is no longer pending.

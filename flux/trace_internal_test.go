@@ -106,6 +106,29 @@ func TestTraceOfAForgottenMetric(t *testing.T) {
 	require.EqualValues(t, 301, tr.mustLook(t, "m.0.cpu.user").Rejected)
 }
 
+// TestTraceTakesBack has a request find no room after its verdicts were told.
+func TestTraceTakesBack(t *testing.T) {
+	tr := newTracer(time.Now)
+	pts := append(tracedPoints("m", 4), tracedPoints("m", 4)...)
+	out := []Verdict{{Outcome: Accepted}, {Outcome: Duplicate}, {Outcome: Late}, {Rejected, "x"}, {Outcome: Accepted}, {}, {}, {}}
+	tr.judged(pts[:5], out[:5], nil)
+	require.EqualValues(t, 2, tr.mustLook(t, "m.0.cpu.user").Pending)
+	tr.takeBack(pts[:5], out[:5])
+	tr.judged(pts[:4], make([]Verdict, 4), ErrFull)
+	for i := range 4 {
+		got := tr.mustLook(t, fmt.Sprintf("m.%d.cpu.user", i))
+		require.EqualValues(t, 1, got.Received)
+		require.EqualValues(t, 1, got.Rejected)
+		require.Equal(t, "full", got.LastRejectReason)
+	}
+	tr.passed(pts[:1], nil)
+	tr.takeBack(pts[:1], nil)
+	require.Zero(t, tr.mustLook(t, "m.0.cpu.user").Pending)
+	for _, word := range tr.waits {
+		require.Zero(t, word)
+	}
+}
+
 func (t *tracer) mustLook(tb testing.TB, name string) Trace {
 	got, known := t.look(name)
 	require.True(tb, known)

@@ -81,7 +81,8 @@ func FuzzDatagram(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		var dgram, stream graphite.LineParser
+		now := func() time.Time { return time.UnixMilli(1_700_000_000_123) } // the timestamp -1 asks both
+		dgram, stream := graphite.LineParser{Now: now}, graphite.LineParser{Now: now}
 		dgram.ParseDatagram([]byte(s))
 		require.Equal(t, parseStream(&stream, []byte(s), 0).points, textPoints(dgram.Rows))
 		strict := graphite.LineParser{Strict: true}
