@@ -64,11 +64,11 @@ func (l *lane) work() {
 		if err != nil && !errors.Is(err, ErrUnavailable) {
 			err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
+		if errors.As(err, new(lost)) {
+			l.fail(err) // first: who calls again after an answer shall have another attempt
+		}
 		for _, c := range batch {
 			c.done <- err
-		}
-		if errors.As(err, new(lost)) {
-			l.fail(err)
 		}
 	}
 }
