@@ -138,12 +138,20 @@ func (g *gateway) parse(w http.ResponseWriter, r *http.Request, parse func(*exch
 		return
 	}
 	asked, err := askedBy(r.URL.RawQuery)
+	if asked.status {
+		g.handle(w, r, nil, &ingest.Request{Status: true}, nil, err)
+		return
+	}
 	var key *keyEntry
 	if err == nil {
 		key, err = g.keyBeside(r, asked)
 	}
 	if err != nil {
 		g.handle(w, r, nil, nil, nil, err)
+		return
+	}
+	if asked.validate && key != nil {
+		g.handle(w, r, nil, &ingest.Request{ValidateKey: true}, key, nil)
 		return
 	}
 	x := g.exchangeFor(r, key != nil)

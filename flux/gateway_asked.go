@@ -37,9 +37,8 @@ func askedBy(rawQuery string) (a asked, err error) {
 	return a, err
 }
 
-// apply adds to what a request asks for.
+// apply adds to what a request asks for. A status needs no body and was given before.
 func (a asked) apply(req *ingest.Request, p *ingest.Parser) {
-	req.Status = req.Status || a.status
 	req.Test = req.Test || a.test
 	req.ValidateKey = req.ValidateKey || a.validate
 	if a.fill {

@@ -464,6 +464,17 @@ func TestAskedInTheQuery(t *testing.T) {
 		f(200, `"ingest_count":1`, "test=true&x=%zz", body)
 		f(400, `invalid fill - \"1\" - true or false`, "fill=1", body)
 	}
+	for _, path := range []string{"/flux/metric_data_post", "/flux/lines"} { // whatever the body
+		for _, body := range []string{"", "{}", "{", "\x00"} {
+			code, answer := r.do("POST", path+"?status=true", body)
+			require.Equal(t, 200, code, answer)
+			require.JSONEq(t, `{"status": "ok"}`, answer)
+			code, answer = r.do("POST", path+"?validate_key=true&key="+testKey, body)
+			require.Equal(t, 200, code, answer)
+			code, answer = r.do("POST", path+"?validate_key=true&key="+strings.Repeat("f", len(testKey)), body)
+			require.Equal(t, 401, code, answer)
+		}
+	}
 	require.Zero(t, r.account().Received)
 	f(207, "too old", "", old)
 	f(204, "", "fill=true", old)
