@@ -123,6 +123,7 @@ func (c *carbonConn) halfClose(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { c.raw.abort(ctx.Err()) })
 	defer stop()
 	if t, ok := c.rw.(*tls.Conn); ok {
+		cork(c.raw.Conn) // a peer that closes at TLS's end shall have our FIN with it, or its own would seem to come too soon
 		if err := t.CloseWrite(); err != nil {
 			return err
 		}

@@ -92,3 +92,14 @@ func socketError(fd uintptr) error {
 	}
 	return err
 }
+
+// cork has the kernel hold back what is written next, for a FIN to go out with it.
+func cork(c net.Conn) {
+	tc, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if rc, err := tc.SyscallConn(); err == nil {
+		_ = rc.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, 1) })
+	}
+}
