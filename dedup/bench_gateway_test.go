@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/metrics"
-	"syscall"
 	"testing"
 
 	"github.com/fluxmetrics/fluxkit/dedup"
+	"github.com/fluxmetrics/fluxkit/internal/rig"
 )
 
 // senders are what a gateway sees of four connections, each of which sends a
@@ -109,14 +109,10 @@ func BenchmarkGateway(b *testing.B) {
 	})
 }
 
-// cpuTime is what the process has used, in nanoseconds. Unlike the time that has
-// passed it takes in the collector, and leaves out what else the machine does.
+// cpuTime is what the process has used, in nanoseconds.
 func cpuTime(b *testing.B) float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return float64(u.Utime.Nano() + u.Stime.Nano())
+	user, system := rig.CPUTime(b)
+	return float64(user + system)
 }
 
 // gcTime is the collector's part of it, roughly.

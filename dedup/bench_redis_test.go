@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -47,19 +46,19 @@ func BenchmarkInteropRedis(b *testing.B) {
 					ts += 10_000
 				}
 				r := reqs[i%len(reqs)]
-				before := ownCPU(b)
+				before := cpuTime(b)
 				if err := cycle(b.Context(), f, r, out, ts); err != nil {
 					b.Fatal(err)
 				}
-				between := ownCPU(b)
+				between := cpuTime(b)
 				if err := cycle(b.Context(), plain, r, out, ts); err != nil {
 					b.Fatal(err)
 				}
-				more += between - before - (ownCPU(b) - between)
+				more += between - before - (cpuTime(b) - between)
 				n += len(r)
 			}
 			b.ReportMetric((serverCPU(b, admin)-start)*1e9/float64(n), "server-ns/point")
-			b.ReportMetric(more*1e9/float64(n), "more-cpu-ns/point")
+			b.ReportMetric(more/float64(n), "more-cpu-ns/point")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -75,10 +74,10 @@ func BenchmarkInteropRedisCalls(b *testing.B) {
 	reqs := batches(10_000, 450)
 	ts := int64(1478021700000)
 	report := func(b *testing.B, run func() int) {
-		server, client, trips := serverCPU(b, admin), ownCPU(b), s.Stats().RoundTrips
+		server, client, trips := serverCPU(b, admin), cpuTime(b), s.Stats().RoundTrips
 		n := float64(run())
 		b.ReportMetric((serverCPU(b, admin)-server)*1e9/n, "server-ns/point")
-		b.ReportMetric((ownCPU(b)-client)*1e9/n, "cpu-ns/point")
+		b.ReportMetric((cpuTime(b)-client)/n, "cpu-ns/point")
 		b.ReportMetric(n/float64(s.Stats().RoundTrips-trips), "points/trip")
 	}
 	for name, f := range map[string]func([]dedup.Mark) error{
@@ -131,13 +130,4 @@ func serverCPU(b *testing.B, c redis.Conn) (seconds float64) {
 		seconds += v
 	}
 	return seconds
-}
-
-// ownCPU returns the seconds that this process has computed.
-func ownCPU(b *testing.B) float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }

@@ -17,27 +17,8 @@ import (
 
 	"github.com/fluxmetrics/fluxkit/flux"
 	"github.com/fluxmetrics/fluxkit/graphite"
+	peers "github.com/fluxmetrics/fluxkit/internal/rig"
 )
-
-// sink reads connections to their end and closes them, as carbon does.
-func sink(tb testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(tb, err)
-	tb.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{c}, make([]byte, 256<<10))
-				c.Close()
-			}()
-		}
-	}()
-	return l.Addr().String()
-}
 
 // BenchmarkLineInLineOut relays lines over loopback, sender and sink included. Beside it, BenchmarkCopyLines copies the
 // same bytes the same way, unread.
@@ -61,7 +42,7 @@ func BenchmarkLineInLineOut(b *testing.B) {
 
 // toSink is a Carbon that reads lines.
 func toSink(b *testing.B, change ...func(*flux.Destination)) flux.Destination {
-	d := flux.Destination{Carbon: &graphite.ClientConfig{Addrs: []string{sink(b)}, Protocol: graphite.Line, Logger: slog.New(slog.DiscardHandler)}}
+	d := flux.Destination{Carbon: &graphite.ClientConfig{Addrs: []string{peers.Forgetful(b)}, Protocol: graphite.Line, Logger: slog.New(slog.DiscardHandler)}}
 	for _, f := range change {
 		f(&d)
 	}
@@ -81,7 +62,7 @@ func relay(b *testing.B, cfg flux.Config) {
 }
 
 func BenchmarkCopyLines(b *testing.B) {
-	to := sink(b)
+	to := peers.Forgetful(b)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	defer l.Close()

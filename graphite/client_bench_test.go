@@ -3,7 +3,6 @@ package graphite_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"testing"
 	"time"
@@ -11,27 +10,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fluxmetrics/fluxkit/graphite"
+	"github.com/fluxmetrics/fluxkit/internal/rig"
 )
 
 // BenchmarkClient sends to a peer that reads and forgets, from memory, and with a spool: in its stride (spool), and waiting
 // for the disk with each batch of 500 (spool-sync), alone and as one of 16. Beside it stands what a program does that
 // writes lines to a connection itself and confirms nothing.
 func BenchmarkClient(b *testing.B) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	defer l.Close()
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_, _ = io.Copy(io.Discard, c)
-				c.Close()
-			}()
-		}
-	}()
+	addr := rig.Forgetful(b)
 	const batch = 500
 	var pts graphite.Batch
 	for i := range batch {
@@ -42,7 +28,7 @@ func BenchmarkClient(b *testing.B) {
 	}
 	for _, p := range []graphite.Protocol{graphite.Pickle, graphite.Line} {
 		b.Run(p.String(), func(b *testing.B) {
-			c, err := graphite.NewClient(graphite.ClientConfig{Addrs: []string{l.Addr().String()}, Protocol: p})
+			c, err := graphite.NewClient(graphite.ClientConfig{Addrs: []string{addr}, Protocol: p})
 			require.NoError(b, err)
 			b.ReportAllocs()
 			for range b.N { // not b.Loop, which would leave out the time of Flush
@@ -56,7 +42,7 @@ func BenchmarkClient(b *testing.B) {
 		})
 	}
 	spooled := func(b *testing.B, send func(c *graphite.Client) error, parallel int) {
-		c, err := graphite.NewClient(graphite.ClientConfig{Addrs: []string{l.Addr().String()}, SpoolDir: b.TempDir()})
+		c, err := graphite.NewClient(graphite.ClientConfig{Addrs: []string{addr}, SpoolDir: b.TempDir()})
 		require.NoError(b, err)
 		b.ReportAllocs()
 		b.SetParallelism(parallel)
@@ -81,7 +67,7 @@ func BenchmarkClient(b *testing.B) {
 		spooled(b, func(c *graphite.Client) error { return c.Send(context.Background(), pts.Points()) }, 16)
 	})
 	b.Run("fmt.Fprintf", func(b *testing.B) {
-		c, err := net.Dial("tcp", l.Addr().String())
+		c, err := net.Dial("tcp", addr)
 		require.NoError(b, err)
 		defer c.Close()
 		n := 0

@@ -5,14 +5,13 @@ package graphite_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"runtime"
-	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/fluxmetrics/fluxkit/graphite"
+	"github.com/fluxmetrics/fluxkit/internal/rig"
 )
 
 // BenchmarkClientCPU is what a point costs that a gateway sends, 450 at a time, each with its tag, and of which it wants
@@ -39,11 +38,11 @@ func BenchmarkClientCPU(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	l := forgetfulPeer(b)
+	addr := rig.Forgetful(b)
 	for _, p := range []graphite.Protocol{graphite.Pickle, graphite.Line} {
 		b.Run(p.String(), func(b *testing.B) {
 			c, err := graphite.NewClient(graphite.ClientConfig{
-				Addrs: []string{l.Addr().String()}, Protocol: p,
+				Addrs: []string{addr}, Protocol: p,
 				Delivered: func(pts []graphite.Point, tags []byte) { delivered += len(pts) },
 			})
 			require.NoError(b, err)
@@ -54,47 +53,16 @@ func BenchmarkClientCPU(b *testing.B) {
 			b.ReportAllocs()
 			runtime.GC()
 			b.ResetTimer()
-			cpu, user := cpuTime(b)
+			user, system := rig.CPUTime(b)
 			for n := 0; n < b.N; n += batch {
 				send(c)
 			}
 			require.NoError(b, c.Flush(context.Background()))
-			total, own := cpuTime(b)
-			b.ReportMetric((total-cpu)/float64(b.N), "cpu-ns/point")
-			b.ReportMetric((own-user)/float64(b.N), "user-ns/point")
+			nowUser, nowSystem := rig.CPUTime(b)
+			b.ReportMetric(float64(nowUser-user+nowSystem-system)/float64(b.N), "cpu-ns/point")
+			b.ReportMetric(float64(nowUser-user)/float64(b.N), "user-ns/point")
 			require.NoError(b, c.Close(context.Background()))
 		})
 	}
 	require.Equal(b, next, delivered)
-}
-
-// forgetfulPeer is a Carbon that reads and forgets.
-func forgetfulPeer(b *testing.B) net.Listener {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(b, err)
-	b.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				for buf := make([]byte, 256<<10); err == nil; {
-					_, err = c.Read(buf)
-				}
-			}()
-		}
-	}()
-	return l
-}
-
-// cpuTime is what the process has used, in nanoseconds, and what of it was not the kernel's.
-func cpuTime(b *testing.B) (total, user float64) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return float64(u.Utime.Nano() + u.Stime.Nano()), float64(u.Utime.Nano())
 }

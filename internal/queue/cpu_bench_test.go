@@ -4,9 +4,10 @@ package queue
 
 import (
 	"context"
-	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fluxmetrics/fluxkit/internal/rig"
 )
 
 // BenchmarkSmallRecords is what a record of two points costs, in memory and in a directory: appended by one goroutine, read
@@ -28,7 +29,8 @@ func smallRecords(b *testing.B, o Options, perMilli int) {
 	}
 	rec := make([]byte, 100)
 	done := make(chan error)
-	start, cpu := time.Now(), cpuTime(b)
+	start := time.Now()
+	user, system := rig.CPUTime(b)
 	b.ReportAllocs()
 	go func() {
 		var out []byte
@@ -59,18 +61,10 @@ func smallRecords(b *testing.B, o Options, perMilli int) {
 	if err := <-done; err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64((cpuTime(b)-cpu).Nanoseconds())/float64(n), "cpu-ns/op")
+	nowUser, nowSystem := rig.CPUTime(b)
+	b.ReportMetric(float64(nowUser-user+nowSystem-system)/float64(n), "cpu-ns/op")
 	b.ReportMetric(float64(n)/time.Since(start).Seconds(), "records/s")
 	if err := q.Release(); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// cpuTime is what the process has used.
-func cpuTime(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

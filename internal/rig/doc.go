@@ -16,6 +16,8 @@
 // A program that is missing fails the test, with the name of the Debian package
 // that holds it. Nothing is skipped.
 //
+// [Forgetful] and CPUTime are for benchmarks, and start nothing but a goroutine.
+//
 // Methods without a testing.TB report to the test that started the server. Call
 // them, as [testing.TB.FailNow] asks, from the goroutine of that test.
 package rig
