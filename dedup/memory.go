@@ -27,8 +27,8 @@ const (
 // not change afterwards. Memory must not be copied.
 //
 // On more than two cores the table is sharded by name from 1,025 metrics up: least
-// recently used is then meant within the shard that needs room. Last and Raise of a known metric
-// allocate nothing. Neither ever fails.
+// recently used is then meant within the shard that needs room. Last and Raise of a
+// known metric allocate nothing. Neither ever fails.
 type Memory struct {
 	// MaxMetrics bounds the number of metrics; 0 means DefaultMaxMetrics.
 	MaxMetrics int
@@ -96,6 +96,7 @@ func (s *Memory) init() {
 	})
 }
 
+// maxShards is the most shards that a table has.
 const (
 	maxShardsBits = 3
 	maxShards     = 1 << maxShardsBits

@@ -88,3 +88,33 @@ func TestSpansAgainstMap(t *testing.T) {
 		}
 	}
 }
+
+// A span that is evicted takes the values with it that are remembered of its points, however long it is, and no others.
+func TestForgetAll(t *testing.T) {
+	for n := uint32(1); n < 12; n++ {
+		sh := &shard{values: map[valueKey]float64{}}
+		a, b := &metric{}, &metric{}
+		a.val.no, b.val.no = 1, 2
+		q := &span{first: 100, step: 10, n: n}
+		for _, ts := range []int64{90, 100, 105, 130, 150, 170} {
+			sh.remember(a, &Mark{Timestamp: ts, Value: float64(ts)})
+			sh.remember(b, &Mark{Timestamp: ts, Value: float64(ts)})
+		}
+		want := map[int64]bool{90: true, 105: true}
+		for _, ts := range []int64{100, 130, 150, 170} {
+			want[ts] = !q.has(ts)
+		}
+		value := sh.forgetAll(a, q)
+		if last := q.last(); last == 100 || last == 130 || last == 150 || last == 170 {
+			require.EqualValues(t, last, value)
+		} else {
+			require.True(t, math.IsNaN(value))
+		}
+		for ts, stays := range want {
+			_, is := sh.values[valueKey{1, ts}]
+			require.Equal(t, stays, is, "%d of %d", ts, n)
+			require.Contains(t, sh.values, valueKey{2, ts})
+		}
+		require.EqualValues(t, len(sh.values)*valueBytes, sh.bytes)
+	}
+}

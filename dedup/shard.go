@@ -374,11 +374,17 @@ func (sh *shard) forget(sl *metric, ts int64) float64 {
 
 // forgetAll is forget for all points of a span. It returns the newest one's value.
 func (sh *shard) forgetAll(sl *metric, q *span) (value float64) {
-	if len(sh.values) == 0 {
-		return math.NaN()
+	value = sh.forget(sl, q.last())
+	if int64(q.n) > int64(len(sh.values)) {
+		for k := range sh.values {
+			if k.slot == sl.val.no && q.has(k.ts) {
+				sh.forget(sl, k.ts)
+			}
+		}
+		return value
 	}
-	for k := range q.n {
-		value = sh.forget(sl, q.first+int64(q.step)*int64(k))
+	for k := range q.n - 1 {
+		sh.forget(sl, q.first+int64(q.step)*int64(k))
 	}
 	return value
 }
