@@ -13,7 +13,7 @@ const TraceMetrics = 100_000
 
 // Trace is what became of one metric's points since the server was made, or since the metric was last forgotten. Once
 // they have settled, Received + Recovered = Accepted + Duplicate + Late + Rejected, and Accepted = Delivered + GivenUp +
-// Pending.
+// Pending. A point counts as accepted and pending while it waits for room; if there is none it counts as rejected after all.
 type Trace struct {
 	Metric    string `json:"metric"`
 	Received  uint64 `json:"received"`
@@ -109,8 +109,9 @@ func (t *tracer) hash(name []byte) traceHash {
 	return traceHash{tag: uint32(h), rest: uint16(h >> 32)}
 }
 
-// update hands the number of the place of each point's metric to f, with the index of the point. The points were received, or else are
-// being settled, which is of no interest where their metric was forgotten meanwhile. Metrics that come in the order in which they once got their places are found without a search.
+// update hands the number of the place of each point's metric to f, with the index of the point. The points were received,
+// or else are being settled, which is of no interest where their metric was forgotten meanwhile. Metrics that come in the
+// order in which they once got their places are found without a search.
 func (t *tracer) update(pts []graphite.Point, received bool, f func(at, i int)) {
 	var run [traceRun]traceHash
 	at := -1

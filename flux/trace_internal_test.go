@@ -1,6 +1,7 @@
 package flux
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fluxmetrics/fluxkit/dedup"
 	"github.com/fluxmetrics/fluxkit/graphite"
 )
 
@@ -126,6 +128,63 @@ func TestTraceTakesBack(t *testing.T) {
 	require.Zero(t, tr.mustLook(t, "m.0.cpu.user").Pending)
 	for _, word := range tr.waits {
 		require.Zero(t, word)
+	}
+}
+
+// quickClient has delivered points before send returns, or has no room.
+type quickClient struct {
+	client
+	tracer *tracer
+	err    error
+}
+
+func (c *quickClient) send(_ context.Context, pts []graphite.Point, tags []byte) error {
+	if c.err == nil {
+		c.tracer.delivered(pts, tags)
+	}
+	return c.err
+}
+
+// TestTraceOfQuickDelivery has points delivered before the door knows that they were sent, and points that find no room.
+func TestTraceOfQuickDelivery(t *testing.T) {
+	for name, filter := range map[string]*dedup.Filter{"judged": {}, "not judged": nil} {
+		for _, passed := range []bool{false, true} {
+			tr := newTracer(time.Now)
+			c := &quickClient{tracer: tr}
+			o := &outlet{client: c}
+			d := &door{
+				filter: filter, instant: true, tracer: tr, now: time.Now, turn: make(chan struct{}, 1), maxFuture: -1,
+				out: fanout{direct: o, outlets: []*outlet{o}},
+			}
+			send := func(n int) Trace {
+				pts := tracedPoints("m", n)
+				for i := range pts {
+					pts[i].Timestamp += int64(n)
+				}
+				if passed {
+					_ = d.pass(t.Context(), pts, entry{})
+				} else {
+					j, _ := d.admit(t.Context(), pts, entry{judge: true})
+					d.put(j)
+				}
+				return tr.mustLook(t, "m.0.cpu.user")
+			}
+			got := send(3)
+			require.Zero(t, got.Pending, name)
+			require.EqualValues(t, 1, got.Delivered)
+			require.EqualValues(t, 1, got.Accepted)
+			c.err = ErrFull
+			got = send(4)
+			require.Zero(t, got.Pending, name)
+			require.EqualValues(t, 1, got.Accepted)
+			require.EqualValues(t, 1, got.Rejected)
+			require.EqualValues(t, 2, got.Received)
+			require.Equal(t, "full", got.LastRejectReason)
+			st := d.stats()
+			require.EqualValues(t, 7, st.Received)
+			require.EqualValues(t, 3, st.Accepted)
+			require.EqualValues(t, 4, st.Rejected["full"])
+		}
 	}
 }
 

@@ -126,10 +126,10 @@ func simpleEscape(c byte) byte {
 }
 
 // unescapeUnicode turns the raw-unicode-escape text of a UNICODE opcode into
-// UTF-8: bytes are Latin-1, \uXXXX and \UXXXXXXXX are escapes, everything else
-// stands for itself. A surrogate pair becomes the character it means; a lone
-// surrogate becomes the three bytes that Python's surrogatepass gives, which are
-// not valid UTF-8.
+// UTF-8: bytes are Latin-1, \u with four hexadecimal digits and \U with eight are
+// escapes, everything else stands for itself. A surrogate pair becomes the
+// character it means; a lone surrogate becomes the three bytes that Python's
+// surrogatepass gives, which are not valid UTF-8.
 func unescapeUnicode(dst, s []byte) ([]byte, bool) {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
